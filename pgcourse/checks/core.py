@@ -1,0 +1,457 @@
+"""Core of the checks: what an exercise is, how an answer is judged, how a mistake gets its name.
+
+Data flow: Exercise, seed -> inputs -> requests -> answers -> differences -> Verdict.
+
+A mistake is named by imitation: it ships with a function that makes it, and an answer that differs
+from the right one and agrees with that function bears the mistake's name.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import inspect
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pgcourse import CHAPTERS
+from pgcourse.checks.holder import Callee
+from pgcourse.checks.wire import (
+    Answer,
+    Array,
+    Blank,
+    Items,
+    Number,
+    Other,
+    Raised,
+    Request,
+    Returned,
+    Text,
+    Unusable,
+    Value,
+    decode,
+    encode,
+)
+
+TOLERANCE = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}  # relative, absolute
+ENOUGH_TO_NAME = 0.5  # share of the wrong answers that a mistake must explain to give its name
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How an answer differs; `stage` is blank, type, shape, finite, value or raised."""
+
+    stage: str
+    text: str
+
+
+Compare = Callable[[Any, Value], Difference | None]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A typical wrong answer with a name of its own.
+
+    Args:
+        name: what the mistake is called, in a few words.
+        says: the diagnosis: what was computed, what was asked, the likely cause.
+        see: anchor of the paragraph in the chapter's page.
+        wrong: functions that make this mistake, each in its way.
+        signs: further tells the mistake from the arguments, the answer and the right answer (all
+            arrays), for mistakes that come in too many sizes to imitate.
+    """
+
+    name: str
+    says: str
+    see: str
+    wrong: tuple[Callable[..., Any], ...]
+    signs: Callable[[tuple[Any, ...], np.ndarray, np.ndarray], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function that students write, and all that is needed to judge it.
+
+    Args:
+        name: of the function.
+        reference: gives the right answer from the same arguments.
+        inputs: draws argument tuples; plain ones first, then edge cases, all from `rng`.
+        mistakes: named wrong answers, the most specific first.
+        compare: says how an answer differs from the right one.
+        fresh: whether the result must share no memory with the arguments.
+        gradient_of: positions of arguments whose gradient is checked too.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    inputs: Callable[[np.random.Generator], Iterable[tuple[Any, ...]]]
+    mistakes: tuple[Mistake, ...] = ()
+    compare: Compare = lambda expected, got: compare_arrays(expected, got)
+    fresh: bool = False
+    gradient_of: tuple[int, ...] = ()
+
+    def request(self, args: tuple[Any, ...], cotangent: Any = None) -> Request:
+        """Build the request for one input."""
+        return Request(
+            self.name,
+            [encode(a) for a in args],
+            list(self.gradient_of),
+            None if cotangent is None else encode(cotangent),
+            self.fresh,
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found; `status` is "right", "wrong" or "not attempted"."""
+
+    exercise: str
+    chapter: int
+    status: str
+    says: str
+    mistake: str | None = None
+    see: str = ""
+    difference: Difference | None = None
+    inputs: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def right(self) -> bool:
+        """Whether the function was proved right on every input."""
+        return self.status == "right"
+
+
+GENERIC = {
+    "edit outside the blank": "Only the body of the function is yours: its name and its "
+    "arguments must stay as they were.",
+    "returns nothing": "The function ended without a `return`; printing a value or storing it "
+    "in a variable does not hand it back.",
+    "changes its input": "The values are right, but an argument was different after the call. "
+    "Work on a copy: `x = x - 1` makes a new array, `x -= 1` changes the caller's.",
+    "overwrites an earlier result": "A later call changed the array that an earlier call "
+    "returned. Make a new array in each call.",
+    "remembers earlier calls": "The same arguments gave another result the second time. The "
+    "result may depend on the arguments only.",
+    "shares memory with its input": "The result is the caller's array, or a view of it: whoever "
+    "changes one changes both. Return a new array.",
+    "no gradient": "The value is right, but no gradient flows back: somewhere the result was "
+    "detached, or rebuilt from plain numbers.",
+}
+
+
+@cache
+def exercises() -> dict[str, Exercise]:
+    """Return every exercise of the course by the name of its function, in the book's order."""
+    return {e.name: e for stem in CHAPTERS for e in chapter_exercises(stem)}
+
+
+def chapter_exercises(stem: str) -> tuple[Exercise, ...]:
+    """Return the exercises of one chapter."""
+    found: tuple[Exercise, ...] = importlib.import_module(f"pgcourse.checks.{stem}").EXERCISES
+    return found
+
+
+def find_exercise(name: str) -> Exercise | None:
+    """Return the exercise that a function of this name answers."""
+    return exercises().get(name)
+
+
+def chapter_of(name: str) -> int:
+    """Return the number of the chapter that asks for this function."""
+    return next(
+        i for i, stem in enumerate(CHAPTERS) if name in {e.name for e in chapter_exercises(stem)}
+    )
+
+
+def own_seed() -> int:
+    """Return the seed of this student's inputs: `PGCOURSE_SEED`, or one made of the user name."""
+    if text := os.environ.get("PGCOURSE_SEED"):
+        return int(text)
+    try:
+        return zlib.crc32(getpass.getuser().encode())
+    except (KeyError, OSError, ImportError):
+        return 0
+
+
+def no_such_exercise(name: str) -> Verdict:
+    """Say that no exercise asks for a function of this name."""
+    says = f"No exercise asks for a function called `{name}`. " + GENERIC["edit outside the blank"]
+    return Verdict(name, 0, "wrong", says, "edit outside the blank", "sec-blank")
+
+
+# --- judging -----------------------------------------------------------------------------------
+
+
+def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
+    """Judge a function by what it answers to inputs drawn from `seed`.
+
+    Args:
+        exercise: the definition of "correct".
+        callee: holds the function, in this process or in another.
+        seed: of the random inputs.
+    """
+    cases = list(exercise.inputs(np.random.default_rng(seed)))
+    cotangents = [_cotangent(exercise, args, seed) for args in cases]
+    requests = [exercise.request(a, c) for a, c in zip(cases, cotangents, strict=True)]
+    answers = list(_ask(callee, requests))
+    if generic := _without_value(exercise, answers[0]):
+        return generic
+    failures = [
+        (args, answer, difference)
+        for args, answer in zip(cases, answers, strict=False)
+        if (difference := _difference(exercise, exercise.reference(*args), answer))
+    ]
+    if failures:
+        return _explain(exercise, failures)
+    return _conduct(exercise, cases, cotangents, answers) or Verdict(
+        exercise.name, chapter_of(exercise.name), "right", f"right on {len(cases)} inputs"
+    )
+
+
+def _ask(callee: Callee, requests: list[Request]) -> Iterator[Answer]:
+    """Yield an answer a request, and one more to the first; stop when the function is gone."""
+    for request in [*requests, requests[0]]:
+        answer = callee.answer(request)
+        yield answer
+        if isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
+            return
+
+
+def _without_value(exercise: Exercise, answer: Answer) -> Verdict | None:
+    chapter = chapter_of(exercise.name)
+    if isinstance(answer, Unusable):
+        says = f"{answer.reason}. {GENERIC['edit outside the blank']}"
+        return Verdict(exercise.name, chapter, "wrong", says, "edit outside the blank")
+    if isinstance(answer, Returned) and isinstance(answer.value, Blank):
+        if answer.value.what == "...":
+            return Verdict(exercise.name, chapter, "not attempted", "not attempted")
+        says = GENERIC["returns nothing"]
+        return Verdict(exercise.name, chapter, "wrong", says, "returns nothing")
+    return None
+
+
+def _difference(exercise: Exercise, expected: Any, answer: Answer) -> Difference | None:
+    if isinstance(answer, Returned):
+        return exercise.compare(expected, answer.value)
+    if isinstance(answer, Raised):
+        where = f", at: {answer.line}" if answer.line else ""
+        return Difference("raised", f"raised {answer.type}: {answer.message}{where}")
+    return Difference("blank", answer.reason)
+
+
+Failure = tuple[tuple[Any, ...], Answer, Difference]
+
+
+def _explain(exercise: Exercise, failures: Sequence[Failure]) -> Verdict:
+    """Name the mistake that imitates most of the wrong answers, or show the first of them."""
+    args, _, difference = failures[0]
+    shares = [_share_explained(exercise, mistake, failures) for mistake in exercise.mistakes]
+    best = max(shares, default=0.0)
+    mistake = exercise.mistakes[shares.index(best)] if best >= ENOUGH_TO_NAME else None
+    if mistake:
+        args, _, difference = next(f for f in failures if _imitates(exercise, mistake, f))
+    changed = any(isinstance(a, Returned) and a.changed for _, a, _ in failures)
+    says = mistake.says if mistake else GENERIC["changes its input"][24:] if changed else ""
+    return Verdict(
+        exercise.name,
+        chapter_of(exercise.name),
+        "wrong",
+        says,
+        mistake.name if mistake else "changes its input" if changed else None,
+        mistake.see if mistake else "",
+        difference,
+        named(exercise, args),
+    )
+
+
+def _share_explained(exercise: Exercise, mistake: Mistake, failures: Sequence[Failure]) -> float:
+    return sum(_imitates(exercise, mistake, f) for f in failures) / len(failures)
+
+
+def _imitates(exercise: Exercise, mistake: Mistake, failure: Failure) -> bool:
+    """Say whether the mistake's own functions give this answer too, or its signs are there."""
+    args, answer, _ = failure
+    if any(_agree(exercise, imitation, args, answer) for imitation in mistake.wrong):
+        return True
+    if mistake.signs is None or not isinstance(answer, Returned):
+        return False
+    expected = np.asarray(exercise.reference(*args), dtype=np.float64)
+    try:
+        got, _ = to_array(answer.value)
+    except NotNumbersError:
+        return False
+    with np.errstate(all="ignore"):
+        return got.shape == expected.shape and bool(mistake.signs(args, got, expected))
+
+
+def _agree(
+    exercise: Exercise, imitation: Callable[..., Any], args: tuple[Any, ...], answer: Answer
+) -> bool:
+    try:
+        with np.errstate(all="ignore"):
+            value = imitation(*(decode(encode(a)) for a in args))
+    except Exception as error:
+        return isinstance(answer, Raised) and answer.type == type(error).__name__
+    if not isinstance(answer, Returned):
+        return False
+    try:
+        return exercise.compare(value, answer.value) is None
+    except (TypeError, ValueError):
+        return False
+
+
+def _conduct(
+    exercise: Exercise,
+    cases: list[tuple[Any, ...]],
+    cotangents: list[Any],
+    answers: list[Answer],
+) -> Verdict | None:
+    """Judge what the values do not show: inputs changed, results reused, gradients."""
+    *answers, again = answers
+    name, args = None, cases[0]
+    for args, answer, cotangent in zip(cases, answers, cotangents, strict=True):
+        assert isinstance(answer, Returned)
+        if answer.changed:
+            name = "changes its input"
+        elif answer.stale:
+            name = "overwrites an earlier result"
+        elif answer.shares:
+            name = "shares memory with its input"
+        elif exercise.gradient_of:
+            name = _gradient_fault(exercise, args, cotangent, answer)
+        if name:
+            break
+    else:
+        args = cases[0]
+        if _difference(exercise, exercise.reference(*args), again):
+            name = "remembers earlier calls"
+        elif isinstance(again, Returned) and again.stale:
+            name = "overwrites an earlier result"
+    if not name:
+        return None
+    chapter = chapter_of(exercise.name)
+    return Verdict(
+        exercise.name, chapter, "wrong", GENERIC[name], name, inputs=named(exercise, args)
+    )
+
+
+def _cotangent(exercise: Exercise, args: tuple[Any, ...], seed: int) -> Any:
+    if not exercise.gradient_of:
+        return None
+    shape = np.shape(exercise.reference(*args))
+    return np.random.default_rng([seed, len(args)]).normal(size=shape)
+
+
+def _gradient_fault(
+    exercise: Exercise, args: tuple[Any, ...], cotangent: Any, answer: Returned
+) -> str | None:
+    """Compare gradients with central differences of the reference."""
+    for position, gradient in zip(exercise.gradient_of, answer.gradients, strict=True):
+        expected = _difference_quotient(exercise, args, position, cotangent)
+        got = None if isinstance(gradient, Blank) else decode(gradient)
+        scale = float(np.max(np.abs(expected), initial=0.0))
+        if got is None or not np.allclose(got, expected, rtol=0, atol=1e-5 * scale + 1e-7):
+            return "no gradient"
+    return None
+
+
+def _difference_quotient(
+    exercise: Exercise, args: tuple[Any, ...], position: int, cotangent: Any
+) -> np.ndarray:
+    slope = np.zeros_like(args[position])
+    for index in np.ndindex(slope.shape):
+        ends = []
+        for h in (1e-5, -1e-5):
+            moved = args[position].copy()
+            moved[index] += h
+            value = exercise.reference(*args[:position], moved, *args[position + 1 :])
+            ends.append(np.sum(cotangent * np.asarray(value)))
+        slope[index] = (ends[0] - ends[1]) / 2e-5
+    return slope
+
+
+def named(exercise: Exercise, args: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
+    """Pair each argument with its name."""
+    return tuple(zip(inspect.signature(exercise.reference).parameters, args, strict=False))
+
+
+# --- comparing ---------------------------------------------------------------------------------
+
+
+class NotNumbersError(Exception):
+    """A value does not hold numbers; the message says what it holds."""
+
+
+def to_array(value: Value) -> tuple[np.ndarray, str]:
+    """Return a value as float64 array and the coarsest float type found in it."""
+    if isinstance(value, Number) and not isinstance(value.value, bool):
+        return np.asarray(value.value, dtype=np.float64), "float64"
+    if isinstance(value, Array) and value.dtype != "bool":
+        coarse = value.dtype if value.dtype.endswith(("float16", "float32")) else "float64"
+        return decode(value).astype(np.float64), coarse
+    if isinstance(value, Items):
+        parts = [to_array(x) for x in value.items]
+        if len({p.shape for p, _ in parts}) > 1:
+            raise NotNumbersError("a list whose parts have different shapes")
+        coarsest = max((c for _, c in parts), key=_coarseness, default="float64")
+        return np.array([p for p, _ in parts], dtype=np.float64), coarsest
+    raise NotNumbersError(describe(value))
+
+
+def _coarseness(dtype: str) -> int:
+    return ["float64", "float32", "float16", "bfloat16"].index(dtype)
+
+
+def describe(value: Value) -> str:
+    """Name the type of a value in words."""
+    if isinstance(value, Other):
+        hint = "; wrap it in list(...)" if value.type == "generator" else ""
+        return f"a {value.type}{hint}"
+    if isinstance(value, Blank):
+        return f"{value.what} in it"
+    return "text" if isinstance(value, Text) else "truth values"
+
+
+def compare_arrays(expected: Any, got: Value) -> Difference | None:
+    """Compare numbers: type, shape, finite, value; tolerance follows the result's float type.
+
+    float64 and whole numbers: 1e-9 of the largest expected magnitude, plus 1e-12; float32 (and
+    anything coarser, which seldom passes): 1e-4, plus 1e-6.
+    """
+    want = np.asarray(expected, dtype=np.float64)
+    try:
+        array, precision = to_array(got)
+    except NotNumbersError as error:
+        return Difference("type", f"got {error}, expected numbers of shape {want.shape}")
+    if array.shape != want.shape:
+        return Difference("shape", f"got shape {array.shape}, expected {want.shape}")
+    finite = np.isfinite(want)
+    if (broken := finite & ~np.isfinite(array)).any():
+        return _at(broken, "finite", array, want)
+    relative, absolute = TOLERANCE.get(precision, TOLERANCE["float32"])
+    slack = relative * float(np.max(np.abs(want[finite]), initial=0.0)) + absolute
+    with np.errstate(invalid="ignore"):
+        close = np.where(finite, np.abs(array - want) <= slack, array == want)
+    close |= np.isnan(want) & np.isnan(array)
+    return None if close.all() else _at(~close, "value", array, want)
+
+
+def _at(wrong: np.ndarray, stage: str, got: np.ndarray, expected: np.ndarray) -> Difference:
+    index = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = f"at index {list(index)} " if index else ""
+    return Difference(stage, f"{where}got {got[index]:.10g}, expected {expected[index]:.10g}")
+
+
+def compare_text(expected: Any, got: Value) -> Difference | None:
+    """Compare strings, character by character."""
+    if not isinstance(got, Text):
+        kind = describe(got) if isinstance(got, (Other, Blank, Number)) else "numbers"
+        return Difference("type", f"got {kind}, expected text")
+    if got.text == expected:
+        return None
+    return Difference("value", f"got {got.text!r}, expected {expected!r}")

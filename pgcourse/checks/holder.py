@@ -1,0 +1,258 @@
+"""The side that holds a student's functions: it calls them and says what happened, as data.
+
+`Holder` serves the check inside one process. Run as a module, it executes a notebook and serves
+its functions to another process, over pipes. It knows no reference and no expected value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import selectors
+import struct
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import msgspec
+import numpy as np
+
+from pgcourse.checks.wire import (
+    Answer,
+    Blank,
+    Raised,
+    Request,
+    Returned,
+    Unusable,
+    Value,
+    decode,
+    encode,
+)
+
+LENGTH = struct.Struct("<Q")
+LARGEST_FRAME = 256 * 2**20
+
+
+class Callee(Protocol):
+    """Whatever answers requests: a function here, or one in another process."""
+
+    def answer(self, request: Request) -> Answer:
+        """Call the function that `request` names."""
+        ...
+
+
+class Holder:
+    """Answer requests by calling functions of this process."""
+
+    def __init__(self, functions: Mapping[str, Any]) -> None:
+        self.functions = functions
+        self.kept: tuple[Any, Value] = (None, Blank("None"))  # the last result, and its picture
+
+    def answer(self, request: Request) -> Answer:
+        """Call the named function on fresh copies of the arguments."""
+        function = self.functions.get(request.name)
+        if not callable(function):
+            return Unusable(f"there is no function called {request.name}")
+        args = [decode(a) for a in request.args]
+        if reason := _cannot_take(function, args):
+            return Unusable(reason)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                return self._call(function, request, args)
+        except (Exception, SystemExit) as error:
+            return Raised(type(error).__name__, str(error)[:300], _line_of(error))
+
+    def _call(self, function: Callable[..., Any], request: Request, args: list[Any]) -> Answer:
+        if request.gradient_of:
+            args = _as_leaves(args, request.gradient_of)
+        result = function(*args)
+        value = encode(result)
+        changed = [
+            i for i, a in enumerate(args) if encode(a) != encode(decode(request.args[i]))
+        ]
+        stale = encode(self.kept[0]) != self.kept[1]
+        self.kept = (result, value)
+        gradients = _gradients(result, args, request) if request.gradient_of else []
+        return Returned(value, gradients, changed, stale, request.fresh and _follows(result, args))
+
+
+def _follows(result: Any, args: list[Any]) -> bool:
+    """Overwrite the arguments and see whether the result changes with them."""
+    before = encode(result)
+    for a in args:
+        if isinstance(a, np.ndarray):
+            a += 1
+    return encode(result) != before
+
+
+def _cannot_take(function: Callable[..., Any], args: list[Any]) -> str:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*args)
+    except TypeError:
+        name = getattr(function, "__name__", "the function")
+        return f"{name}{signature} cannot be called with {len(args)} arguments"
+    return ""
+
+
+def _line_of(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [f for f in frames if not f.filename.startswith(os.path.dirname(__file__))]
+    return (here[0].line or "").strip() if here else ""
+
+
+def _as_leaves(args: list[Any], gradient_of: list[int]) -> list[Any]:
+    import torch
+
+    leaves = [torch.as_tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+    for i in gradient_of:
+        leaves[i].requires_grad_()
+    return leaves
+
+
+def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
+    """Pull the cotangent back; `Blank` where no graph leads to an argument."""
+    import torch
+
+    if not (isinstance(result, torch.Tensor) and result.requires_grad):
+        return [Blank("None") for _ in request.gradient_of]
+    cotangent = torch.as_tensor(decode(request.cotangent)) if request.cotangent else None
+    leaves = [args[i] for i in request.gradient_of]
+    if cotangent is not None:
+        cotangent = cotangent.to(result.dtype).reshape(result.shape)
+    found = torch.autograd.grad(result, leaves, cotangent, allow_unused=True)
+    return [encode(g) for g in found]
+
+
+class Remote:
+    """Answer requests with the functions of a notebook that runs in a second process.
+
+    Args:
+        path: the notebook (`.ipynb`) or percent script (`.py`).
+        seconds: how long one call, or running the notebook, may take.
+    """
+
+    def __init__(self, path: Path | str, seconds: float = 60.0) -> None:
+        self.path, self.seconds = str(path), seconds
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "pgcourse.checks.holder", self.path]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def answer(self, request: Request) -> Answer:
+        """Send the request; silence, a crash or nonsense comes back as `Raised`."""
+        if self.process.poll() is not None:
+            self.process = self._start()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            write_frame(self.process.stdin, msgspec.msgpack.encode(request))
+            frame = read_frame(self.process.stdout, time.monotonic() + self.seconds)
+            answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
+        except TimeoutError:
+            self.close()
+            return Raised("TimeoutError", f"no answer within {self.seconds:g} s")
+        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            self.close()
+            return Raised(type(error).__name__, "the process that ran the function broke off")
+        return answer
+
+    def close(self) -> None:
+        """End the second process."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+
+
+def write_frame(stream: BinaryIO | Any, frame: bytes) -> None:
+    """Write one length-prefixed frame."""
+    stream.write(LENGTH.pack(len(frame)) + frame)
+    stream.flush()
+
+
+def read_frame(stream: Any, deadline: float | None = None) -> bytes:
+    """Read one frame, before `deadline` (seconds of the monotonic clock) if there is one.
+
+    Raises:
+        TimeoutError: the deadline passed. EOFError: the other side closed, or a frame too large.
+    """
+    length = LENGTH.unpack(_read_exactly(stream, LENGTH.size, deadline))[0]
+    if length > LARGEST_FRAME:
+        raise EOFError(f"frame must be at most {LARGEST_FRAME} bytes, got {length}")
+    return _read_exactly(stream, length, deadline)
+
+
+def _read_exactly(stream: Any, size: int, deadline: float | None) -> bytes:
+    data = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while len(data) < size:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not selector.select(left):
+                raise TimeoutError
+            if not (part := os.read(stream.fileno(), min(size - len(data), 2**20))):
+                raise EOFError("the other side closed the pipe")
+            data += part
+    return bytes(data)
+
+
+def run_cells(path: str) -> dict[str, Any]:
+    """Execute the code cells of a notebook one by one; a failing cell is noted, the rest run."""
+    import jupytext
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    notebook = jupytext.read(path)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
+        source = TransformerManager().transform_cell(cell.source)
+        source = source.replace("get_ipython()", "_Magics()")
+        namespace["_Magics"] = _Magics
+        try:
+            exec(compile(source, f"<cell {number}>", "exec"), namespace)
+        except (Exception, SystemExit) as error:
+            print(f"cell {number}: {type(error).__name__}: {error}", file=sys.stderr)
+    return namespace
+
+
+class _Magics:
+    """Stands in for the notebook's magics, which change nothing that is checked."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+def serve(path: str) -> None:
+    """Run a notebook, then answer frames from standard input until it closes."""
+    import pgcourse.checks
+
+    frames_out = os.fdopen(os.dup(1), "wb")
+    frames_in = os.fdopen(os.dup(0), "rb", buffering=0)
+    os.dup2(2, 1)  # what the notebook prints must not look like a frame
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    pgcourse.checks.check = lambda *args, **kwargs: None
+    holder = Holder(run_cells(path))
+    while True:
+        try:
+            frame = read_frame(frames_in)
+        except EOFError:
+            return
+        request = msgspec.msgpack.decode(frame, type=Request)
+        write_frame(frames_out, msgspec.msgpack.encode(holder.answer(request)))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,7 @@
+"""Checks of chapter 2."""
+
+from __future__ import annotations
+
+from pgcourse.checks.core import Exercise
+
+EXERCISES: tuple[Exercise, ...] = ()

@@ -1,0 +1,87 @@
+"""How a verdict is told: plain text in a terminal, rich text in Jupyter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from pgcourse import CHAPTERS
+from pgcourse.checks.core import Verdict
+
+SIGNS = {"right": "✓", "wrong": "✗", "not attempted": "○"}
+COLOURS = {"right": "#1a7f37", "wrong": "#b35900", "not attempted": "#6e7781"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A verdict that displays itself."""
+
+    verdict: Verdict
+
+    def __repr__(self) -> str:
+        return as_text(self.verdict)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.verdict)
+
+
+def page_of(verdict: Verdict) -> str:
+    """Return the built page (and paragraph) that explains the mistake, from a notebook's folder."""
+    page = f"{verdict.chapter:02d}_{CHAPTERS[verdict.chapter]}.html"
+    return f"../_build/html/book/{page}#{verdict.see}"
+
+
+def headline(verdict: Verdict) -> str:
+    """Return one line: sign, function, and the name of the mistake or the verdict."""
+    said = verdict.mistake or ("not right yet" if verdict.status == "wrong" else verdict.says)
+    return f"{SIGNS[verdict.status]} {verdict.exercise}: {said}"
+
+
+def facts(verdict: Verdict) -> list[str]:
+    """Return what was seen: the difference, and the input on which it was seen."""
+    lines = [verdict.difference.text] if verdict.difference else []
+    if verdict.inputs:
+        lines.append("on this input:")
+        lines += [f"  {name} = {brief(value)}" for name, value in verdict.inputs]
+    return lines
+
+
+def as_text(verdict: Verdict) -> str:
+    """Return the verdict as plain text."""
+    lines = [headline(verdict)]
+    if verdict.status == "wrong":
+        lines += [verdict.says] if verdict.says else []
+        lines += facts(verdict)
+        lines += [f"read: {page_of(verdict)}"] if verdict.see else []
+    return "\n  ".join(lines)
+
+
+def as_html(verdict: Verdict) -> str:
+    """Return the verdict as a small framed box."""
+    colour = COLOURS[verdict.status]
+    parts = [f"<strong>{escape(headline(verdict))}</strong>"]
+    if verdict.status == "wrong":
+        parts += [f"<p style='margin:.3em 0'>{_inline(verdict.says)}</p>"] if verdict.says else []
+        seen = escape("\n".join(facts(verdict)))
+        parts += [f"<pre style='margin:.3em 0'>{seen}</pre>"] if seen else []
+        where = f"Read the paragraph in chapter {verdict.chapter:02d}"
+        parts += [f"<a href='{page_of(verdict)}'>{where}</a>"] if verdict.see else []
+    style = f"border-left:4px solid {colour};padding:.3em .8em;margin:.3em 0"
+    return f"<div style='{style}'>{''.join(parts)}</div>"
+
+
+def _inline(text: str) -> str:
+    """Escape text and set what stands between back-quotes as code."""
+    pieces = escape(text).split("`")
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
+
+
+def brief(value: Any) -> str:
+    """Show an argument in a few lines, as one could type it."""
+    if isinstance(value, np.ndarray):
+        shown = np.array2string(value, precision=4, separator=", ", threshold=60)
+        return f"np.array({shown})".replace("\n", "\n" + " " * 11)
+    return repr(value) if len(repr(value)) < 300 else repr(value)[:300] + " ..."
