@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "_build" / ".jupyter_cache"
 EXECUTED = ROOT / "_build" / "executed"
 STAMPS = CACHE / "stamps.json"
-NOT_CALLED_BY_CHAPTERS = {"checks", "grading", "cli.py", "pytest_plugin.py"}
+NOT_CALLED_BY_CHAPTERS = {"grading", "cli.py", "pytest_plugin.py"}
 
 
 def chapters() -> list[Path]:
