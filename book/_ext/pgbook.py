@@ -62,8 +62,9 @@ def load_registry(root: Path) -> dict[str, Any]:
 
 
 def fingerprint(root: Path) -> str:
-    """Changes when anything that `{equation-tests}` shows may have changed."""
-    sources = sorted((root / "tests" / "equations").glob("*.py"))
+    """Changes with what pages depend on unseen by Sphinx: the checks, this file, style sheets."""
+    folders = (root / "tests" / "equations", root / "book" / "_static", root / "book" / "_ext")
+    sources = sorted(path for folder in folders for path in folder.glob("*.*") if path.is_file())
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
@@ -162,7 +163,7 @@ def differences(
 def outdated(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> Iterable[str]:
-    """Read the page of tests and the gated pages again when the registry changed."""
+    """Read the gated pages again when the registry changed (or only copy a new style sheet)."""
     now = fingerprint(Path(app.srcdir))
     if getattr(env, "pgbook_fingerprint", now) == now:
         env.pgbook_fingerprint = now  # type: ignore[attr-defined]
