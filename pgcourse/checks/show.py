@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -45,18 +46,18 @@ def facts(verdict: Verdict) -> list[str]:
     lines = [verdict.difference.text] if verdict.difference else []
     if verdict.inputs:
         lines.append("on this input:")
-        lines += [f"  {name} = {brief(value)}" for name, value in verdict.inputs]
+        lines += [brief(name, value) for name, value in verdict.inputs]
     return lines
 
 
 def as_text(verdict: Verdict) -> str:
     """Return the verdict as plain text."""
-    lines = [headline(verdict)]
+    lines = []
     if verdict.status == "wrong":
-        lines += [verdict.says] if verdict.says else []
+        lines += textwrap.wrap(verdict.says, 90)
         lines += facts(verdict)
         lines += [f"read: {page_of(verdict)}"] if verdict.see else []
-    return "\n  ".join(lines)
+    return "\n".join([headline(verdict), *(textwrap.indent(line, "  ") for line in lines)])
 
 
 def as_html(verdict: Verdict) -> str:
@@ -79,9 +80,11 @@ def _inline(text: str) -> str:
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
 
 
-def brief(value: Any) -> str:
+def brief(name: str, value: Any) -> str:
     """Show an argument in a few lines, as one could type it."""
     if isinstance(value, np.ndarray):
-        shown = np.array2string(value, precision=4, separator=", ", threshold=60)
-        return f"np.array({shown})".replace("\n", "\n" + " " * 11)
-    return repr(value) if len(repr(value)) < 300 else repr(value)[:300] + " ..."
+        start = f"  {name} = np.array("
+        shown = np.array2string(value, precision=4, separator=", ", threshold=60, prefix=start)
+        return start + shown.replace("\n\n", "\n") + ")"
+    shown = repr(value)
+    return f"  {name} = {shown[:300]}" + (" ..." if len(shown) > 300 else "")
