@@ -1,6 +1,7 @@
 """pgcourse — the companion package of the course on policy gradients.
 
-One module a chapter, in the order of `CHAPTERS`; each imports only modules before it. The wings
+One module a chapter, in the order of `CHAPTERS`; each imports only modules before it, and
+`arguments`, which says what an argument must be. The wings
 (`environments`, `plotting`, `checks`) import chapters and are never imported by them.
 """
 
