@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pgcourse.mdp import MDP, Floats, as_distribution, as_numbers, expected_return
+from pgcourse.arguments import Floats, as_distribution, as_numbers
+from pgcourse.mdp import MDP, expected_return
 
 
 def _as_array(name: str, values: ArrayLike, axes: str, least: int = 0) -> Floats:

@@ -11,8 +11,9 @@ import numpy as np
 import sympy
 from scipy.optimize import brentq
 
+from pgcourse.arguments import Floats
 from pgcourse.environments import aliased_corridor, random_mdp
-from pgcourse.mdp import MDP, Floats, discounted_return, enumerate_trajectories
+from pgcourse.mdp import MDP, discounted_return, enumerate_trajectories
 from tests.equations import definition, equation, inequality, limit, misprint
 
 CHAPTER = 2
