@@ -34,7 +34,7 @@ book: chapters ## build the book; warnings are errors
 	@echo "book: open _build/html/index.html"
 
 test: chapters ## run all tests; those in a browser need `make book` first
-	@"$(BIN)/python" -m pytest -n $(JOBS) --dist loadfile -q tests
+	@"$(BIN)/python" -m pytest -n $(JOBS) --dist worksteal -q tests
 	@"$(BIN)/python" -m pytest -n $(JOBS) --dist loadfile -q --nbval solutions
 
 lab: setup ## open the exercises in JupyterLab

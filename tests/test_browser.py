@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -112,7 +113,8 @@ OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElemen
 
 def violations(page: Any) -> list[str]:
     # Without preload: from disk, axe itself may not fetch the style sheets that it wants.
-    found = axe.Axe().run(page, options={"preload": False}).response["violations"]
+    options = {"preload": False, "resultTypes": ["violations"]}
+    found = axe.Axe().run(page, options=options).response["violations"]
     return [
         f"{v['id']} ({v['impact']}): {node['target']} {node['html'][:150]}"
         for v in found
@@ -135,6 +137,29 @@ def test_page_reads_well_without_network(browser: Any, name: str, theme: str) ->
             assert violations(page) == [], f"axe-core at {size['width']}, {theme}"
         assert visit.left == []
         assert visit.errors == []
+
+
+def test_links_lead_somewhere() -> None:
+    if not (HTML / "index.html").exists():
+        missing("no built book: run `make book` first")
+    anchors: dict[Path, set[str]] = {}
+
+    def anchors_of(path: Path) -> set[str]:
+        if path not in anchors:
+            anchors[path] = set(re.findall(r"\bid=[\"']([^\"']+)", path.read_text()))
+        return anchors[path]
+
+    broken = []
+    for name in pages():
+        page = HTML / f"{name}.html"
+        for link in set(re.findall(r"<a [^>]*href=[\"']([^\"']*)[\"']", page.read_text())):
+            if re.match(r"[a-z]+:", link):
+                continue  # the text may name an address; no page asks for it
+            address, _, anchor = html.unescape(link).partition("#")
+            target = (page.parent / address.split("?")[0]).resolve() if address else page
+            if not target.exists() or (anchor and anchor not in anchors_of(target)):
+                broken.append(f"{name}: {link}")
+    assert broken == []
 
 
 def test_search_finds_a_word_from_disk(browser: Any) -> None:

@@ -163,13 +163,17 @@ def differences(
 def outdated(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> Iterable[str]:
-    """Read the gated pages again when the registry changed (or only copy a new style sheet)."""
+    """Read the page of tests again when a gated page changed, and all when the registry did.
+
+    (When only a style sheet changed, this makes Sphinx copy it.)
+    """
     now = fingerprint(Path(app.srcdir))
-    if getattr(env, "pgbook_fingerprint", now) == now:
-        env.pgbook_fingerprint = now  # type: ignore[attr-defined]
-        return []
+    unchanged = getattr(env, "pgbook_fingerprint", now) == now
     env.pgbook_fingerprint = now  # type: ignore[attr-defined]
-    return sorted({TESTS_PAGE, *displays_of(env)} & env.found_docs)
+    if not unchanged:
+        return sorted({TESTS_PAGE, *displays_of(env)} & env.found_docs)
+    changes = [name for name in added | changed | removed if GATED.match(name)]
+    return sorted({TESTS_PAGE} & env.found_docs) if changes else []
 
 
 # --- Check marks ------------------------------------------------------------------------------
@@ -263,7 +267,7 @@ class EquationTests(SphinxDirective):
         entry["classes"].append("pg-test")
         back = nodes.paragraph()
         back += nodes.Text(f"{equation.kind.capitalize()} ")
-        back += equation_link(equation.label)
+        back += self.link(equation.label)
         back += nodes.Text(f": {how_checked(equation)}.")
         entry += back
         latex = textwrap.dedent(equation.latex).strip()
@@ -275,41 +279,45 @@ class EquationTests(SphinxDirective):
         users = [e.label for e in registry_of(self.env).values() if equation.label in e.uses]
         for words, labels in (("Uses ", equation.uses), ("Used by ", users)):
             if labels:
-                entry += equation_links(words, labels)
+                entry += self.links(words, labels)
         if equation.misprints:
             entry += nodes.paragraph("", "Misprints that this check must reject, and does:")
             for misprint in equation.misprints:
                 entry += source(misprint.name, misprint.function)
         return entry
 
+    def link(self, label: str) -> nodes.Node:
+        """The number of an equation as a link, as the role `{eq}` makes it.
+
+        The chapters were read before this page; of a missing equation the gate complains.
+        """
+        text = nodes.literal("", label)
+        if not any(d.label == label for page in displays_of(self.env).values() for d in page):
+            return text
+        return pending_xref(
+            "",
+            text,
+            refdomain="math",
+            reftype="eq",
+            reftarget=label,
+            refdoc=self.env.docname,
+            refexplicit=False,
+            refwarn=True,
+        )
+
+    def links(self, words: str, labels: Iterable[str]) -> nodes.paragraph:
+        line = nodes.paragraph("", words)
+        for i, label in enumerate(labels):
+            line += [nodes.Text(", ")] if i else []
+            line += self.link(label)
+        line += nodes.Text(".")
+        return line
+
 
 def section(identity: str, title: str) -> nodes.section:
     node = nodes.section(ids=[nodes.make_id(identity)], names=[identity])
     node += nodes.title(title, title)
     return node
-
-
-def equation_link(label: str) -> pending_xref:
-    """What the role `{eq}` makes: the number of an equation, as a link."""
-    return pending_xref(
-        "",
-        nodes.literal("", label),
-        refdomain="math",
-        reftype="eq",
-        reftarget=label,
-        refdoc=TESTS_PAGE,
-        refexplicit=False,
-        refwarn=True,
-    )
-
-
-def equation_links(words: str, labels: Iterable[str]) -> nodes.paragraph:
-    line = nodes.paragraph("", words)
-    for i, label in enumerate(labels):
-        line += [nodes.Text(", ")] if i else []
-        line += equation_link(label)
-    line += nodes.Text(".")
-    return line
 
 
 def source(title: str, function: Any) -> details:
@@ -428,6 +436,13 @@ def drop_thebe(
         ]
 
 
+def shorten_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """In a cell's output, links lead from a notebook into the built book; here we are inside it."""
+    for node in doctree.findall(nodes.raw):
+        if "../_build/html/" in node.astext():
+            node.children = [nodes.Text(node.astext().replace("../_build/html/", "../"))]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(check_mark, html=(visit_check_mark, None), latex=(skip, None), text=(skip, None))
     for node in (details, summary):
@@ -443,5 +458,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", outdated)
     app.connect("env-check-consistency", gate)
     app.connect("doctree-resolved", add_check_marks)
+    app.connect("doctree-resolved", shorten_links)
     app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "env_version": 1, "parallel_read_safe": False}

@@ -19,9 +19,9 @@ function nameParts() {
   each("[role=doc-biblioentry]", (entry) => entry.setAttribute("role", "listitem"));
 }
 
-// scrollable-region-focusable: a formula wider than its box can be reached and scrolled by keys.
-function focusLongFormulas() {
-  each("mjx-container[display=true]", (box) => {
+// scrollable-region-focusable: what is wider than its box can be reached and scrolled by keys.
+function focusWhatScrolls() {
+  each("mjx-container[display=true], pre, .pst-scrollable-table-container", (box) => {
     if (box.scrollWidth > box.clientWidth + 1) {
       box.tabIndex = 0;
     } else {
@@ -32,8 +32,8 @@ function focusLongFormulas() {
 
 nameParts();
 window.addEventListener("load", () => {
-  Promise.resolve(window.MathJax?.startup?.promise).then(focusLongFormulas);
+  Promise.resolve(window.MathJax?.startup?.promise).then(focusWhatScrolls);
 });
-window.addEventListener("resize", focusLongFormulas);
-document.addEventListener("toggle", focusLongFormulas, true); // a formula in a folded block
+window.addEventListener("resize", focusWhatScrolls);
+document.addEventListener("toggle", focusWhatScrolls, true); // a formula in a folded block
 window.addEventListener("beforeprint", () => each("article details", (fold) => (fold.open = true)));
