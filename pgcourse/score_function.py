@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pgcourse.mdp import Floats, as_distribution, as_numbers
+from pgcourse.arguments import Floats, as_distribution, as_numbers
 from pgcourse.policies import softmax
 
 

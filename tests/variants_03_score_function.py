@@ -79,9 +79,9 @@ def gaussian_score_factored(x: Any, mean: Any, std: Any) -> list[float]:
     return [(x - mean) / std**2, (x - mean - std) * (x - mean + std) / std**3]
 
 
-def gaussian_score_in_fractions(x: Any, mean: Any, std: Any) -> list[Fraction]:
+def gaussian_score_in_fractions(x: Any, mean: Any, std: Any) -> list[float]:
     u, s = Fraction(float(x)) - Fraction(float(mean)), Fraction(float(std))
-    return [u / s**2, (u**2 - s**2) / s**3]
+    return [float(u / s**2), float((u**2 - s**2) / s**3)]
 
 
 def gaussian_score_by_complex_steps(x: Any, mean: Any, std: Any) -> Any:
@@ -173,7 +173,7 @@ def exact_variance_by_components(probs: Any, f_values: Any, scores: Any) -> Any:
     return total
 
 
-def exact_variance_in_fractions(probs: Any, f_values: Any, scores: Any) -> Fraction:
+def exact_variance_in_fractions(probs: Any, f_values: Any, scores: Any) -> float:
     p = [Fraction(float(x)) for x in probs]
     p = [x / sum(p) for x in p]
     rows = [
@@ -182,11 +182,12 @@ def exact_variance_in_fractions(probs: Any, f_values: Any, scores: Any) -> Fract
     ]
     columns = list(zip(*rows, strict=True))
     means = [sum(q * x for q, x in zip(p, column, strict=True)) for column in columns]
-    return sum(
+    squares = [
         q * (x - m) ** 2
         for column, m in zip(columns, means, strict=True)
         for q, x in zip(p, column, strict=True)
-    )
+    ]
+    return float(sum(squares))
 
 
 VARIANTS: dict[str, list[Callable[..., Any]]] = {

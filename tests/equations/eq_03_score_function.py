@@ -15,7 +15,7 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.polynomial.legendre import leggauss
 
-from pgcourse.mdp import Floats
+from pgcourse.arguments import Floats
 from tests.equations import definition, equation, limit, misprint
 
 STEP = 1e-30
@@ -395,12 +395,7 @@ def _(case: Family) -> Floats:
 
 @misprint("score-unbiased", "averaged before multiplying: 1 / M of the gradient is left")
 def _(case: Family) -> Floats:
-    rows = []
-    for M in (1, 2, 3):
-        chosen = np.array(list(product(range(len(case.f)), repeat=M)))
-        f, scores = case.f[chosen].mean(axis=1), case.scores[chosen].mean(axis=1)
-        rows.append((case.probs[chosen].prod(axis=1) * f) @ scores)
-    return np.array(rows)
+    return products_of_means(case)
 
 
 def second_moment(case: Family) -> float:
@@ -458,6 +453,37 @@ def _(case: Family) -> Floats:
 @misprint("score-variance-of-mean", "the root of M")
 def _(case: Family) -> Floats:
     return total_variance(case, 1) / np.sqrt(np.arange(1, 5))
+
+
+@equation(
+    "average-first",
+    r"\E_{x_1, \dots, x_M \sim p_\theta}\biggl[ \Bigl( \frac{1}{M} \sum_{i=1}^{M} f(x_i) \Bigr)"
+    r" \Bigl( \frac{1}{M} \sum_{i=1}^{M} \grad \log p_\theta(x_i) \Bigr) \biggr]"
+    r" = \frac{1}{M} \grad \E_{x \sim p_\theta}[f(x)]",
+    on=families,
+)
+def average_first(case: Family) -> tuple[Floats, Floats]:
+    """Every batch of 1, 2 and 3 samples enumerated, means multiplied, against 1 / M."""
+    return products_of_means(case), np.array([case.slope / M for M in (1, 2, 3)])
+
+
+def products_of_means(case: Family) -> Floats:
+    rows = []
+    for M in (1, 2, 3):
+        chosen = np.array(list(product(range(len(case.f)), repeat=M)))
+        f, scores = case.f[chosen].mean(axis=1), case.scores[chosen].mean(axis=1)
+        rows.append((case.probs[chosen].prod(axis=1) * f) @ scores)
+    return np.array(rows)
+
+
+@misprint("average-first", "the factor 1 / M missing: as if the order did not matter")
+def _(case: Family) -> Floats:
+    return np.array([case.slope] * 3)
+
+
+@misprint("average-first", "zero, the product of the two expectations")
+def _(case: Family) -> Floats:
+    return np.zeros((3, len(case.theta)))
 
 
 # --- the Gaussian bandit -----------------------------------------------------------------------
