@@ -85,7 +85,7 @@ SOFTMAX = Exercise(
     "softmax",
     softmax,
     _logits,
-    (
+    [
         Mistake(
             "one maximum for all rows",
             "You subtract one number from all rows, not from each its own maximum. A row far below "
@@ -187,7 +187,7 @@ SOFTMAX = Exercise(
             "equation-softmax",
             (lambda x: 1 / (1 + np.exp(-x)),),
         ),
-    ),
+    ],
 )
 
 
@@ -237,7 +237,7 @@ LOG_SOFTMAX = Exercise(
     "log_softmax",
     log_softmax,
     _logits,
-    (
+    [
         Mistake(
             "one maximum for all rows",
             "You subtract one number from all rows, not from each its own maximum. A row far below "
@@ -355,7 +355,7 @@ LOG_SOFTMAX = Exercise(
             "equation-log-softmax",
             (lambda x: log_softmax(-x),),
         ),
-    ),
+    ],
 )
 
 
@@ -459,7 +459,7 @@ SAMPLE_ACTION = Exercise(
     "sample_action",
     sample_action,
     _draws,
-    (
+    [
         Mistake(
             "sampling by argmax",
             "You always return the likeliest action. Sampling means that each action comes up as "
@@ -555,7 +555,7 @@ SAMPLE_ACTION = Exercise(
             (lambda p, u: np.random.default_rng(0).choice(len(p), p=p),),
             _another_possible,
         ),
-    ),
+    ],
     _compare,
 )
 
@@ -580,7 +580,7 @@ GRADIENT_ASCENT_STEP = Exercise(
     "gradient_ascent_step",
     gradient_ascent_step,
     _steps,
-    (
+    [
         Mistake(
             "descent for ascent",
             "You step against the gradient, as one does to minimise a loss. J is maximised: plus.",
@@ -634,7 +634,7 @@ GRADIENT_ASCENT_STEP = Exercise(
                 lambda theta, g, a: theta * g,
             ),
         ),
-    ),
+    ],
     fresh=True,
 )
 
