@@ -21,7 +21,7 @@ WEASEL = re.compile(r"\b(simply|obviously|clearly|trivially)\b", re.I)
 
 def mathematics(text: str) -> list[str]:
     """Return every formula of a page: displays, and what stands between dollars."""
-    displays = re.findall(r"^```\{math\}\n(?::.*\n)*(.*?)^```", text, re.M | re.S)
+    displays = re.findall(r"^```\{math\}\n(?::[^\n]*\n)*(.*?)^```", text, re.M | re.S)
     prose = re.sub(r"^(```+|~~~+).*?^\1", "", text, flags=re.M | re.S)
     prose = re.sub(r"`[^`\n]*`", "", prose)
     return displays + re.findall(r"\$([^$]+)\$", prose)
@@ -62,7 +62,9 @@ def test_pages_use_displays_by_directive_and_no_weasel_words(page: Path) -> None
 @pytest.mark.parametrize("page", CHAPTER_PAGES, ids=lambda p: p.stem)
 def test_figures_have_captions_and_alternative_text(page: Path) -> None:
     for options, code in re.findall(
-        r"^```\{code-cell\} python\n(---\n.*?^---\n)?(.*?)^```", page.read_text("utf-8"), re.M | re.S
+        r"^```\{code-cell\} python\n(---\n.*?^---\n)?(.*?)^```",
+        page.read_text("utf-8"),
+        re.M | re.S,
     ):
         if "plt.subplots" in code or "plt.figure" in code:
             assert "caption:" in options, code
@@ -87,7 +89,9 @@ def test_chapters_have_the_form_of_a_chapter(page: Path) -> None:
 
 
 def test_every_symbol_of_the_notation_table_points_to_an_equation() -> None:
-    rows = re.findall(r"^\* - \$.*?(?=^\* -|^```)", (BOOK / "notation.md").read_text("utf-8"), re.M | re.S)
+    rows = re.findall(
+        r"^\* - \$.*?(?=^\* -|^```)", (BOOK / "notation.md").read_text("utf-8"), re.M | re.S
+    )
     assert len(rows) > 15
     for row in rows:
         assert "{eq}`" in row, row

@@ -14,7 +14,7 @@ import inspect
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -82,7 +82,7 @@ class Exercise:
         name: of the function.
         reference: gives the right answer from the same arguments.
         inputs: draws argument tuples; plain ones first, then edge cases, all from `rng`.
-        mistakes: named wrong answers, the most specific first.
+        mistakes: named wrong answers, the most specific first; `mistake` adds one.
         compare: says how an answer differs from the right one.
         fresh: whether the result must share no memory with the arguments.
         gradient_of: positions of arguments whose gradient is checked too.
@@ -91,10 +91,29 @@ class Exercise:
     name: str
     reference: Callable[..., Any]
     inputs: Callable[[np.random.Generator], Iterable[tuple[Any, ...]]]
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: list[Mistake] = field(default_factory=list)
     compare: Compare = lambda expected, got: compare_arrays(expected, got)
     fresh: bool = False
     gradient_of: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mistakes", list(self.mistakes))
+
+    def mistake(
+        self,
+        name: str,
+        see: str,
+        also: Sequence[Callable[..., Any]] = (),
+        signs: Callable[[tuple[Any, ...], np.ndarray, np.ndarray], bool] | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register the decorated function as a wrong answer; its docstring is the diagnosis."""
+
+        def add(wrong: Callable[..., Any]) -> Callable[..., Any]:
+            says = " ".join((wrong.__doc__ or "").split())
+            self.mistakes.append(Mistake(name, says, see, (wrong, *also), signs))
+            return wrong
+
+        return add
 
     def request(self, args: tuple[Any, ...], cotangent: Any = None) -> Request:
         """Build the request for one input."""
@@ -112,7 +131,6 @@ class Verdict:
     """What a check found; `status` is "right", "wrong" or "not attempted"."""
 
     exercise: str
-    chapter: int
     status: str
     says: str
     mistake: str | None = None
@@ -181,7 +199,7 @@ def own_seed() -> int:
 def no_such_exercise(name: str) -> Verdict:
     """Say that no exercise asks for a function of this name."""
     says = f"No exercise asks for a function called `{name}`. " + GENERIC["edit outside the blank"]
-    return Verdict(name, 0, "wrong", says, "edit outside the blank", "sec-blank")
+    return Verdict(name, "wrong", says, "edit outside the blank")
 
 
 # --- judging -----------------------------------------------------------------------------------
@@ -209,7 +227,7 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     if failures:
         return _explain(exercise, failures)
     return _conduct(exercise, cases, cotangents, answers) or Verdict(
-        exercise.name, chapter_of(exercise.name), "right", f"right on {len(cases)} inputs"
+        exercise.name, "right", f"right on {len(cases)} inputs"
     )
 
 
@@ -223,15 +241,14 @@ def _ask(callee: Callee, requests: list[Request]) -> Iterator[Answer]:
 
 
 def _without_value(exercise: Exercise, answer: Answer) -> Verdict | None:
-    chapter = chapter_of(exercise.name)
     if isinstance(answer, Unusable):
         says = f"{answer.reason}. {GENERIC['edit outside the blank']}"
-        return Verdict(exercise.name, chapter, "wrong", says, "edit outside the blank")
+        return Verdict(exercise.name, "wrong", says, "edit outside the blank")
     if isinstance(answer, Returned) and isinstance(answer.value, Blank):
         if answer.value.what == "...":
-            return Verdict(exercise.name, chapter, "not attempted", "not attempted")
+            return Verdict(exercise.name, "not attempted", "not attempted")
         says = GENERIC["returns nothing"]
-        return Verdict(exercise.name, chapter, "wrong", says, "returns nothing")
+        return Verdict(exercise.name, "wrong", says, "returns nothing")
     return None
 
 
@@ -259,7 +276,6 @@ def _explain(exercise: Exercise, failures: Sequence[Failure]) -> Verdict:
     says = mistake.says if mistake else GENERIC["changes its input"][24:] if changed else ""
     return Verdict(
         exercise.name,
-        chapter_of(exercise.name),
         "wrong",
         says,
         mistake.name if mistake else "changes its input" if changed else None,
@@ -334,10 +350,7 @@ def _conduct(
             name = "overwrites an earlier result"
     if not name:
         return None
-    chapter = chapter_of(exercise.name)
-    return Verdict(
-        exercise.name, chapter, "wrong", GENERIC[name], name, inputs=named(exercise, args)
-    )
+    return Verdict(exercise.name, "wrong", GENERIC[name], name, inputs=named(exercise, args))
 
 
 def _cotangent(exercise: Exercise, args: tuple[Any, ...], seed: int) -> Any:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from pgcourse import mdp
-from pgcourse.checks.core import Difference, Exercise, Mistake, NotNumbersError, to_array
+from pgcourse.checks.core import Difference, Exercise, NotNumbersError, to_array
 from pgcourse.checks.wire import Items, Value, encode
 from pgcourse.environments import random_mdp, random_policy, two_state
 from pgcourse.mdp import MDP
 
-Arrays = tuple[Any, ...]
+Case = Iterator[tuple[Any, ...]]
 
 
-def _worlds(rng: np.random.Generator, sizes: list[tuple[int, int, int]]) -> Iterator[MDP]:
-    """Draw a world for each (S, A, T), some with certain or impossible first states."""
+def _worlds(rng: np.random.Generator, *sizes: tuple[int, int, int]) -> Iterator[MDP]:
+    """Draw a world for each (S, A, T); every third starts in its last state."""
     for i, (S, A, T) in enumerate(sizes):
         world = random_mdp(S, A, round(rng.uniform(0.5, 0.95), 2), T, rng)
         d0 = np.eye(S)[-1] if i % 3 == 2 else world.d0
@@ -34,28 +34,15 @@ def enumerate_trajectories(P: Any, d0: Any, horizon: int) -> list[tuple[Any, Any
     return list(zip(*mdp.enumerate_trajectories(world), strict=True))
 
 
-def _enumerate_inputs(rng: np.random.Generator) -> Iterator[Arrays]:
+def _enumerate_inputs(rng: np.random.Generator) -> Case:
     yield two_state().P, two_state().d0, 2
-    for world in _worlds(rng, [(2, 3, 1), (3, 2, 2), (3, 2, 3), (1, 2, 3), (4, 1, 3), (1, 1, 1)]):
+    for world in _worlds(rng, (2, 3, 1), (3, 2, 2), (3, 2, 3), (1, 2, 3), (4, 1, 3), (1, 1, 1)):
         yield world.P, world.d0, world.T
     rare = np.array([[[1.0, 1e-300], [0.5, 0.5]], [[0.0, 1.0], [1e-14, 1 - 1e-14]]])
     yield rare, np.array([0.0, 1.0]), 2
 
 
-def _dense(P: Any, d0: Any, horizon: int) -> list[tuple[Any, Any]]:
-    return enumerate_trajectories(np.full(P.shape, 1 / len(P)), d0, horizon)
-
-
-def _likely(P: Any, d0: Any, horizon: int) -> list[tuple[Any, Any]]:
-    likely = np.where(P > 1e-8, P, 0)
-    return enumerate_trajectories(likely / likely.sum(axis=2, keepdims=True), d0, horizon)
-
-
-def _anywhere(P: Any, d0: Any, horizon: int) -> list[tuple[Any, Any]]:
-    return enumerate_trajectories(P, np.full(len(d0), 1 / len(d0)), horizon)
-
-
-def _whole(value: Value) -> tuple[int, ...]:
+def _row(value: Value) -> tuple[int, ...]:
     array, _ = to_array(value)
     if array.ndim != 1 or (array != np.round(array)).any():
         raise NotNumbersError("entries that are not whole numbers in a row")
@@ -68,7 +55,7 @@ def _paths(value: Value) -> Counter[Any]:
     pairs = [v.items if isinstance(v, Items) else [] for v in value.items]
     if any(len(pair) != 2 for pair in pairs):
         raise NotNumbersError("entries that are not pairs (states, actions)")
-    return Counter((_whole(s), _whole(a)) for s, a in pairs)
+    return Counter((_row(s), _row(a)) for s, a in pairs)
 
 
 def compare_trajectories(expected: Any, got: Value) -> Difference | None:
@@ -78,16 +65,14 @@ def compare_trajectories(expected: Any, got: Value) -> Difference | None:
         found = _paths(got)
     except NotNumbersError as error:
         return Difference("type", f"got {error}, expected a list of (states, actions)")
-    sizes = {(len(s), len(a)) for s, a in found}
     (right,) = {(len(s), len(a)) for s, a in want}
-    if sizes - {right}:
-        wrong = min(sizes - {right})
+    if wrong := {(len(s), len(a)) for s, a in found} - {right}:
         text = "got a trajectory with {} states and {} actions, expected {} and {}"
-        return Difference("shape", text.format(*wrong, *right))
+        return Difference("shape", text.format(*min(wrong), *right))
+    counts = f"got {sum(found.values())} trajectories, expected {sum(want.values())}"
     for text, surplus in (("too often or impossible", found - want), ("missing", want - found)):
         if surplus:
             s, a = min(surplus)
-            counts = f"got {sum(found.values())} trajectories, expected {sum(want.values())}"
             return Difference("value", f"{counts}; {text}: states {s}, actions {a}")
     return None
 
@@ -96,62 +81,63 @@ ENUMERATE = Exercise(
     "enumerate_trajectories",
     enumerate_trajectories,
     _enumerate_inputs,
-    (
-        Mistake(
-            "T off by one",
-            "A horizon of T means T actions and T + 1 states: s_0, ..., s_T. Your trajectories "
-            "have one step too many or too few.",
-            "sec-trajectory",
-            (
-                lambda P, d0, T: enumerate_trajectories(P, d0, T + 1),
-                lambda P, d0, T: (
-                    enumerate_trajectories(P, d0, T - 1)
-                    if T > 1
-                    else [((s,), ()) for s in np.flatnonzero(d0)]
-                ),
-            ),
-        ),
-        Mistake(
-            "last state missing",
-            "Your states stop at s_{T-1}. The last action leads somewhere too: s_T belongs to "
-            "the trajectory, and so does the factor P(s_T | s_{T-1}, a_{T-1}).",
-            "sec-trajectory",
-            (
-                lambda P, d0, T: list(
-                    {(tuple(s[:-1]), tuple(a)) for s, a in enumerate_trajectories(P, d0, T)}
-                ),
-                lambda P, d0, T: [(s[:-1], a) for s, a in enumerate_trajectories(P, d0, T)],
-            ),
-        ),
-        Mistake(
-            "impossible trajectories",
-            "You list every combination of states and actions. A trajectory through a transition "
-            "with P(s' | s, a) = 0, or from a state with d_0(s) = 0, cannot happen.",
-            "sec-enumeration",
-            (
-                _dense,
-                lambda P, d0, T: _dense(P, np.full(len(d0), 1 / len(d0)), T),
-            ),
-        ),
-        Mistake(
-            "first state ignored",
-            "Trajectories start only where d_0(s) > 0, and in every such state.",
-            "sec-enumeration",
-            (
-                _anywhere,
-                lambda P, d0, T: enumerate_trajectories(P, np.eye(len(d0))[0], T),
-                lambda P, d0, T: enumerate_trajectories(P, np.eye(len(d0))[np.argmax(d0)], T),
-            ),
-        ),
-        Mistake(
-            "rare transitions dropped",
-            "A small probability is not zero: compare with 0, not with a tolerance.",
-            "sec-enumeration",
-            (_likely,),
-        ),
-    ),
-    compare_trajectories,
+    compare=compare_trajectories,
 )
+
+
+def _one_step_less(P: Any, d0: Any, T: int) -> Any:
+    if T == 1:
+        return [((s,), ()) for s in np.flatnonzero(d0)]
+    return enumerate_trajectories(P, d0, T - 1)
+
+
+@ENUMERATE.mistake("T off by one", "sec-trajectory", [_one_step_less])
+def _one_step_more(P: Any, d0: Any, T: int) -> Any:
+    """A horizon of T means T actions and T + 1 states: s_0, ..., s_T. Your trajectories have one
+    step too many or too few."""
+    return enumerate_trajectories(P, d0, T + 1)
+
+
+@ENUMERATE.mistake(
+    "last state missing",
+    "sec-trajectory",
+    [lambda P, d0, T: [(s[:-1], a) for s, a in enumerate_trajectories(P, d0, T)]],
+)
+def _without_last(P: Any, d0: Any, T: int) -> Any:
+    """Your states stop at s_{T-1}. The last action leads somewhere too: s_T belongs to the
+    trajectory, and so does the factor P(s_T | s_{T-1}, a_{T-1})."""
+    return list({(tuple(s[:-1]), tuple(a)) for s, a in enumerate_trajectories(P, d0, T)})
+
+
+@ENUMERATE.mistake(
+    "impossible trajectories",
+    "sec-enumeration",
+    [lambda P, d0, T: _everything(P, np.ones(len(d0)) / len(d0), T)],
+)
+def _everything(P: Any, d0: Any, T: int) -> Any:
+    """You list every combination of states and actions. A trajectory through a transition with
+    P(s' | s, a) = 0, or from a state with d_0(s) = 0, cannot happen."""
+    return enumerate_trajectories(np.full(P.shape, 1 / len(P)), d0, T)
+
+
+@ENUMERATE.mistake(
+    "first state ignored",
+    "sec-enumeration",
+    [
+        lambda P, d0, T: enumerate_trajectories(P, np.eye(len(d0))[0], T),
+        lambda P, d0, T: enumerate_trajectories(P, np.eye(len(d0))[np.argmax(d0)], T),
+    ],
+)
+def _from_anywhere(P: Any, d0: Any, T: int) -> Any:
+    """Trajectories start only where d_0(s) > 0, and in every such state."""
+    return enumerate_trajectories(P, np.ones(len(d0)) / len(d0), T)
+
+
+@ENUMERATE.mistake("rare transitions dropped", "sec-enumeration")
+def _likely(P: Any, d0: Any, T: int) -> Any:
+    """A small probability is not zero: compare with 0, not with a tolerance."""
+    likely = np.where(P > 1e-8, P, 0)
+    return enumerate_trajectories(likely / likely.sum(axis=2, keepdims=True), d0, T)
 
 
 # --- trajectory_prob ---------------------------------------------------------------------------
@@ -163,105 +149,87 @@ def trajectory_prob(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> floa
     return float(mdp.trajectory_prob(world, pi, states[None], actions[None])[0])
 
 
-def _prob_inputs(rng: np.random.Generator) -> Iterator[Arrays]:
-    for world in _worlds(rng, [(2, 2, 2), (3, 2, 4), (2, 3, 3), (4, 2, 1), (1, 3, 2), (3, 1, 5)]):
-        all_states, all_actions = mdp.enumerate_trajectories(world)
-        path = rng.integers(len(all_states))
-        pi = random_policy(world.S, world.A, rng)
-        yield all_states[path], all_actions[path], world.P, world.d0, pi
-    certain = np.eye(2)[[[0, 1], [1, 0]]]  # a transition that cannot happen has probability 0
+def _prob_inputs(rng: np.random.Generator) -> Case:
+    for world in _worlds(rng, (2, 2, 2), (3, 2, 4), (2, 3, 3), (4, 2, 1), (1, 3, 2), (3, 1, 5)):
+        states, actions = mdp.enumerate_trajectories(world)
+        path = rng.integers(len(states))
+        yield states[path], actions[path], world.P, world.d0, random_policy(world.S, world.A, rng)
+    certain = np.eye(2)[[[0, 1], [1, 0]]]  # the second step is impossible here
     yield np.array([0, 0, 0]), np.array([0, 1]), certain, np.ones(2) / 2, np.full((2, 2), 0.5)
 
 
-def _factors(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> Any:
+def _factors(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> list[Any]:
     here, there = states[:-1], states[1:]
-    return d0[states[0]], pi[here, actions], P[here, actions, there]
+    return [d0[states[0]], pi[here, actions], P[here, actions, there]]
 
 
-def _without(part: int) -> Any:
-    return lambda *args: np.prod(
-        [np.prod(f) for i, f in enumerate(_factors(*args)) if i != part]
-    )
+def _without(part: int, *args: Any) -> Any:
+    return np.prod([np.prod(f) for i, f in enumerate(_factors(*args)) if i != part])
 
 
-def _one_more(s: Any, a: Any, P: Any, d0: Any, pi: Any, last: int) -> Any:
-    return trajectory_prob(s, a, P, d0, pi) * P[s[-1], a[-1], last]
+def _with_move_to(z: Any, s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    return trajectory_prob(s, a, P, d0, pi) * P[s[-1], a[-1], z]
 
 
-def _past_the_end(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> Any:
-    return np.prod([P[states[t], actions[t], states[t + 1]] for t in range(len(states))])
+PROB = Exercise("trajectory_prob", trajectory_prob, _prob_inputs)
 
 
-TRAJECTORY_PROB = Exercise(
-    "trajectory_prob",
-    trajectory_prob,
-    _prob_inputs,
-    (
-        Mistake(
-            "s_{T+1} out of range",
-            "Your loop asks for a state or an action after the end. The product has the factors "
-            "t = 0, ..., T - 1; the last transition is the one that leads to s_T.",
-            "equation-path-law",
-            (_past_the_end,),
-        ),
-        Mistake(
-            "extra last transition",
-            "There is one transition factor too many: T actions make T transitions, the last of "
-            "them P(s_T | s_{T-1}, a_{T-1}).",
-            "equation-path-law",
-            (
-                lambda s, a, P, d0, pi: _one_more(s, a, P, d0, pi, s[0]),
-                lambda s, a, P, d0, pi: _one_more(s, a, P, d0, pi, s[-1]),
-                lambda s, a, P, d0, pi: (
-                    trajectory_prob(s, a, P, d0, pi) * P[s[-2], a[-1], s[-1]]
-                ),
-            ),
-        ),
-        Mistake(
-            "last transition missing",
-            "The factor P(s_T | s_{T-1}, a_{T-1}) is missing: s_T belongs to the trajectory.",
-            "equation-path-law",
-            (
-                lambda s, a, P, d0, pi: np.prod(
-                    [d0[s[0]], *pi[s[:-1], a], *P[s[:-2], a[:-1], s[1:-1]]]
-                ),
-            ),
-        ),
-        Mistake(
-            "T off by one",
-            "The last step is missing, its action and its transition: T actions give T factors "
-            "of each kind.",
-            "equation-path-law",
-            (lambda s, a, P, d0, pi: (
-                trajectory_prob(s[:-1], a[:-1], P, d0, pi) if len(a) > 1 else d0[s[0]]
-            ),),
-        ),
-        Mistake(
-            "first state forgotten",
-            "The factor d_0(s_0) is missing: the world chooses where a trajectory starts.",
-            "equation-path-law",
-            (_without(0),),
-        ),
-        Mistake(
-            "policy forgotten",
-            "The factors pi(a_t | s_t) are missing: the policy chooses the actions.",
-            "equation-path-law",
-            (_without(1),),
-        ),
-        Mistake(
-            "transitions forgotten",
-            "The factors P(s_{t+1} | s_t, a_t) are missing: the world chooses the next state.",
-            "equation-path-law",
-            (_without(2),),
-        ),
-        Mistake(
-            "sum instead of product",
-            "You add the factors. Events that happen one after another multiply.",
-            "equation-path-law",
-            (lambda *args: sum(np.sum(f) for f in _factors(*args)),),
-        ),
-    ),
+@PROB.mistake("s_{T+1} out of range", "equation-path-law")
+def _past_the_end(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """Your loop asks for a state or an action after the end. The product has the factors
+    t = 0, ..., T - 1; the last transition is the one that leads to s_T."""
+    return np.prod([P[s[t], a[t], s[t + 1]] for t in range(len(s))])
+
+
+@PROB.mistake(
+    "extra last transition",
+    "equation-path-law",
+    [
+        lambda s, *args: _with_move_to(s[0], s, *args),
+        lambda s, *args: _with_move_to(s[-1], s, *args),
+    ],
 )
+def _last_twice(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """There is one transition factor too many: T actions make T transitions, the last of them
+    P(s_T | s_{T-1}, a_{T-1})."""
+    return trajectory_prob(s, a, P, d0, pi) * P[s[-2], a[-1], s[-1]]
+
+
+@PROB.mistake("last transition missing", "equation-path-law")
+def _last_unmoved(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The factor P(s_T | s_{T-1}, a_{T-1}) is missing: s_T belongs to the trajectory."""
+    return d0[s[0]] * np.prod(pi[s[:-1], a]) * np.prod(P[s[:-2], a[:-1], s[1:-1]])
+
+
+@PROB.mistake("T off by one", "equation-path-law")
+def _last_step_missing(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The last step is missing, its action and its transition: T actions give T factors of each
+    kind."""
+    return trajectory_prob(s[:-1], a[:-1], P, d0, pi) if len(a) > 1 else d0[s[0]]
+
+
+@PROB.mistake("first state forgotten", "equation-path-law")
+def _no_start(*args: Any) -> Any:
+    """The factor d_0(s_0) is missing: the world chooses where a trajectory starts."""
+    return _without(0, *args)
+
+
+@PROB.mistake("policy forgotten", "equation-path-law")
+def _no_policy(*args: Any) -> Any:
+    """The factors pi(a_t | s_t) are missing: the policy chooses the actions."""
+    return _without(1, *args)
+
+
+@PROB.mistake("transitions forgotten", "equation-path-law")
+def _no_moves(*args: Any) -> Any:
+    """The factors P(s_{t+1} | s_t, a_t) are missing: the world chooses the next state."""
+    return _without(2, *args)
+
+
+@PROB.mistake("sum instead of product", "equation-path-law")
+def _added(*args: Any) -> Any:
+    """You add the factors. Events that happen one after another multiply."""
+    return sum(np.sum(f) for f in _factors(*args))
 
 
 # --- expected_return ---------------------------------------------------------------------------
@@ -272,91 +240,74 @@ def expected_return(P: Any, R: Any, d0: Any, pi: Any, gamma: float, horizon: int
     return mdp.expected_return(MDP(P, R, d0, gamma, horizon), pi)
 
 
-def _return_inputs(rng: np.random.Generator) -> Iterator[Arrays]:
-    sizes = [(2, 2, 2), (3, 2, 3), (2, 3, 4), (4, 2, 1), (1, 3, 2), (3, 1, 5), (30, 4, 60)]
-    for world in _worlds(rng, sizes):
+def _return_inputs(rng: np.random.Generator) -> Case:
+    sizes = (2, 2, 2), (3, 2, 3), (2, 3, 4), (4, 2, 1), (1, 3, 2), (3, 1, 5), (30, 4, 60)
+    for world in _worlds(rng, *sizes):
         pi = random_policy(world.S, world.A, rng)
         yield world.P, world.R, world.d0, pi, world.gamma, world.T
-    world = two_state()
-    yield world.P, world.R, world.d0, random_policy(2, 2, rng), 1.0, 3
-    yield world.P, world.R, world.d0, random_policy(2, 2, rng), 0.0, 3
+    for gamma in (1.0, 0.0):
+        world = two_state()
+        yield world.P, world.R, world.d0, random_policy(2, 2, rng), gamma, 3
 
 
 def _steps(P: Any, R: Any, d0: Any, pi: Any, horizon: int) -> Any:
     """Expected reward of each step `[T]`."""
-    d = mdp.evaluate_by_recursion(MDP(P, R, d0, 1.0, max(horizon, 1)), pi).d[:horizon]
+    d = mdp.evaluate(MDP(P, R, d0, 1.0, max(horizon, 1)), pi).d[:horizon]
     return d @ (pi * R).sum(axis=1)
 
 
-def _uniform_mean(P: Any, R: Any, d0: Any, pi: Any, gamma: float, horizon: int) -> Any:
-    states, actions = mdp.enumerate_trajectories(MDP(P, R, d0, gamma, horizon))
+def _shifted(by: int, P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    return mdp.discounted_return(_steps(P, R, d0, pi, T + by), gamma)
+
+
+def _first_values(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    return mdp.evaluate(MDP(P, R, d0, gamma, T), pi).V[0]
+
+
+RETURN = Exercise("expected_return", expected_return, _return_inputs)
+
+
+@RETURN.mistake("not discounted", "equation-return")
+def _undiscounted_sum(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """The reward of step t counts gamma^t; you add all rewards with weight 1."""
+    return _steps(P, R, d0, pi, T).sum()
+
+
+@RETURN.mistake("discounted one step too much", "equation-return")
+def _gamma_first(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """The first reward r_0 has weight gamma^0 = 1; yours has weight gamma."""
+    return gamma * expected_return(P, R, d0, pi, gamma, T)
+
+
+@RETURN.mistake("T off by one", "equation-return", [lambda *args: _shifted(-1, *args)])
+def _one_reward_more(*args: Any) -> Any:
+    """A horizon of T means exactly T rewards, r_0 to r_{T-1}."""
+    return _shifted(1, *args)
+
+
+@RETURN.mistake("trajectories weighed equally", "equation-expected-return")
+def _plain_mean(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """You average the returns of all possible trajectories. Each counts with its probability
+    p(tau): a sum of p(tau) R(tau), not a mean."""
+    states, actions = mdp.enumerate_trajectories(MDP(P, R, d0, gamma, T))
     return mdp.discounted_return(R[states[:, :-1], actions], gamma).mean()
 
 
-def _shifted(by: int) -> Any:
-    return lambda P, R, d0, pi, gamma, T: mdp.discounted_return(
-        _steps(P, R, d0, pi, T + by), gamma
-    )
-
-
-EXPECTED_RETURN = Exercise(
-    "expected_return",
-    expected_return,
-    _return_inputs,
-    (
-        Mistake(
-            "not discounted",
-            "The reward of step t counts gamma^t; you add all rewards with weight 1.",
-            "equation-return",
-            (lambda P, R, d0, pi, gamma, T: _steps(P, R, d0, pi, T).sum(),),
-        ),
-        Mistake(
-            "discounted one step too much",
-            "The first reward r_0 has weight gamma^0 = 1; yours has weight gamma.",
-            "equation-return",
-            (lambda P, R, d0, pi, gamma, T: gamma * expected_return(P, R, d0, pi, gamma, T),),
-        ),
-        Mistake(
-            "T off by one",
-            "A horizon of T means exactly T rewards, r_0 to r_{T-1}.",
-            "equation-return",
-            (_shifted(1), _shifted(-1)),
-        ),
-        Mistake(
-            "trajectories weighed equally",
-            "You average the returns of all possible trajectories. Each counts with its "
-            "probability p(tau): a sum of p(tau) R(tau), not a mean.",
-            "equation-expected-return",
-            (_uniform_mean,),
-        ),
-        Mistake(
-            "first state not averaged",
-            "You return a value for each first state. J is their average under d_0: one number.",
-            "equation-expected-return",
-            (
-                lambda P, R, d0, pi, gamma, T: mdp.evaluate_by_recursion(
-                    MDP(P, R, d0, gamma, T), pi
-                ).V[0],
-                lambda P, R, d0, pi, gamma, T: mdp.evaluate_by_recursion(
-                    MDP(P, R, d0, gamma, T), pi
-                ).V[0].mean(),
-                lambda P, R, d0, pi, gamma, T: mdp.evaluate_by_recursion(
-                    MDP(P, R, d0, gamma, T), pi
-                ).V[0, 0],
-            ),
-        ),
-        Mistake(
-            "horizon ignored",
-            "You sum rewards for ever. This setting is episodic: the sum stops after T rewards.",
-            "sec-two-settings",
-            (
-                lambda P, R, d0, pi, gamma, T: mdp.expected_return(
-                    MDP(P, R, d0, gamma, None), pi
-                ),
-            ),
-        ),
-    ),
+@RETURN.mistake(
+    "first state not averaged",
+    "equation-expected-return",
+    [lambda *args: _first_values(*args).mean(), lambda *args: _first_values(*args)[0]],
 )
+def _each_first_state(*args: Any) -> Any:
+    """You return a value for each first state, or for one of them, or their plain mean. J is
+    their average under d_0: one number."""
+    return _first_values(*args)
+
+
+@RETURN.mistake("horizon ignored", "sec-two-settings")
+def _for_ever(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """You sum rewards for ever. This setting is episodic: the sum stops after T rewards."""
+    return mdp.expected_return(MDP(P, R, d0, gamma, None), pi)
 
 
 # --- state_visitation --------------------------------------------------------------------------
@@ -367,99 +318,84 @@ def state_visitation(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
     return mdp.state_visitation(MDP(P, np.zeros(np.shape(pi)), d0, gamma, None), pi)
 
 
-def _visitation_inputs(rng: np.random.Generator) -> Iterator[Arrays]:
-    for world in _worlds(rng, [(2, 2, 1), (3, 2, 1), (4, 3, 1), (1, 2, 1), (5, 1, 1), (40, 3, 1)]):
+def _visitation_inputs(rng: np.random.Generator) -> Case:
+    for world in _worlds(rng, (2, 2, 1), (3, 2, 1), (4, 3, 1), (1, 2, 1), (5, 1, 1), (40, 3, 1)):
         yield world.P, world.d0, random_policy(world.S, world.A, rng), world.gamma
-    world = two_state()
-    yield world.P, world.d0, random_policy(2, 2, rng), 0.0
-    yield world.P, world.d0, random_policy(2, 2, rng), 0.999
+    for gamma in (0.0, 0.999):
+        yield two_state().P, two_state().d0, random_policy(2, 2, rng), gamma
 
 
-def _visits(P: Any, d0: Any, pi: Any, weights: Any) -> Any:
-    d = mdp.evaluate_by_recursion(MDP(P, np.zeros(pi.shape), d0, 1.0, len(weights)), pi).d
-    return weights @ d[: len(weights)]
+def _state_laws(P: Any, d0: Any, pi: Any, steps: int) -> Any:
+    return mdp.evaluate(MDP(P, np.zeros(pi.shape), d0, 1.0, steps), pi).d
 
 
-def _undiscounted(args: Arrays, got: Any, expected: Any) -> bool:
+def _is_plain_average(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
     """Tell whether `got` is an average of Pr(s_t = s) over the first n steps, for some n."""
-    P, d0, pi, _ = args
-    d = mdp.evaluate_by_recursion(MDP(P, np.zeros(pi.shape), d0, 1.0, 2000), pi).d
+    d = _state_laws(*args[:3], 2000)
     means = np.cumsum(d, axis=0) / np.arange(1, len(d) + 1)[:, None]
     candidates = np.vstack([means[1:], d[-1:]])
     return bool(np.abs(candidates - got / got.sum()).max(axis=1).min() < 1e-9)
 
 
-def _cut(args: Arrays, got: Any, expected: Any) -> bool:
-    """Tell whether `got` is the series cut after some step: a little less in every state."""
-    P, d0, pi, gamma = args
-    n = round(np.log1p(-got.sum()) / np.log(gamma)) if 0 < got.sum() < 1 and gamma > 0 else 0
-    weights = (1 - gamma) * gamma ** np.arange(min(n, 20_000))
-    return n > 0 and np.allclose(_visits(P, d0, pi, weights), got, rtol=1e-6, atol=1e-12)
+def _is_proportional(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
+    return abs(got.sum() - 1) > 1e-6 and np.allclose(got / got.sum(), expected, rtol=1e-9)
 
 
-STATE_VISITATION = Exercise(
-    "state_visitation",
-    state_visitation,
-    _visitation_inputs,
-    (
-        Mistake(
-            "first step skipped",
-            "The sum starts at t = 0, where the state is drawn from d_0.",
-            "equation-occupancy",
-            (lambda P, d0, pi, gamma: state_visitation(P, d0, pi, gamma) - (1 - gamma) * d0,),
-        ),
-        Mistake(
-            "not discounted",
-            "A visit at time t counts gamma^t; you count all visits alike.",
-            "equation-occupancy",
-            (lambda P, d0, pi, gamma: _visits(P, d0, pi, np.full(1000, 1 / 1000)),),
-            _undiscounted,
-        ),
-        Mistake(
-            "not normalised",
-            "Your entries have the right proportions, but do not sum to 1: the factor "
-            "(1 - gamma) makes the occupancy a distribution.",
-            "equation-occupancy",
-            (lambda P, d0, pi, gamma: state_visitation(P, d0, pi, gamma) / (1 - gamma),),
-            lambda args, got, expected: (
-                abs(got.sum() - 1) > 1e-6 and np.allclose(got / got.sum(), expected, rtol=1e-9)
-            ),
-        ),
-        Mistake(
-            "transition matrix transposed",
-            "Probability flows from s to s': d^T P_pi, or P_pi^T d. You multiplied P_pi d, which "
-            "moves values, not visits.",
-            "equation-occupancy-flow",
-            (
-                lambda P, d0, pi, gamma: (1 - gamma) * np.linalg.solve(
-                    np.eye(len(d0)) - gamma * np.einsum("sa,saz->sz", pi, P), d0
-                ),
-            ),
-        ),
-        Mistake(
-            "policy ignored",
-            "You average the transitions over the actions with equal weights. The policy pi says "
-            "how often each action is taken.",
-            "equation-occupancy-flow",
-            (
-                lambda P, d0, pi, gamma: state_visitation(
-                    P, d0, np.full(pi.shape, 1 / pi.shape[1]), gamma
-                ),
-            ),
-        ),
-        Mistake(
-            "series cut too soon",
-            "Your sum stops before its tail is negligible: after n terms gamma^n of the mass is "
-            "missing. Solve the linear system, or sum until gamma^n is below 1e-12.",
-            "equation-occupancy-flow",
-            (
-                lambda P, d0, pi, gamma: _visits(
-                    P, d0, pi, (1 - gamma) * gamma ** np.arange(100)
-                ),
-            ),
-            _cut,
-        ),
-    ),
-)
+def _cut_after(steps: int, P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    weights = (1 - gamma) * gamma ** np.arange(steps)
+    return weights @ _state_laws(P, d0, pi, steps)[:steps]
 
-EXERCISES = (ENUMERATE, TRAJECTORY_PROB, EXPECTED_RETURN, STATE_VISITATION)
+
+def _is_cut(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
+    """Tell whether `got` is the series cut after some step, found from the missing mass."""
+    gamma, mass = args[3], got.sum()
+    steps = round(np.log1p(-mass) / np.log(gamma)) if 0 < mass < 1 and gamma > 0 else 0
+    cut = 0 < steps < 20_000
+    return cut and np.allclose(_cut_after(steps, *args), got, rtol=1e-6, atol=1e-12)
+
+
+VISITATION = Exercise("state_visitation", state_visitation, _visitation_inputs)
+
+
+@VISITATION.mistake("first step skipped", "equation-occupancy")
+def _late_start(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """The sum starts at t = 0, where the state is drawn from d_0."""
+    return state_visitation(P, d0, pi, gamma) - (1 - gamma) * d0
+
+
+@VISITATION.mistake("not discounted", "equation-occupancy", signs=_is_plain_average)
+def _share_of_time(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """A visit at time t counts gamma^t; you count all visits alike."""
+    return _state_laws(P, d0, pi, 999).mean(axis=0)
+
+
+@VISITATION.mistake("not normalised", "equation-occupancy", signs=_is_proportional)
+def _unscaled(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """Your entries have the right proportions, but do not sum to 1: the factor (1 - gamma) makes
+    the occupancy a distribution."""
+    return state_visitation(P, d0, pi, gamma) / (1 - gamma)
+
+
+@VISITATION.mistake("transition matrix transposed", "equation-occupancy-flow")
+def _backward(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """Probability flows from s to s': d^T P_pi, or P_pi^T d. You multiplied P_pi d, which moves
+    values, not visits."""
+    M = np.eye(len(d0)) - gamma * np.einsum("sa,saz->sz", pi, P)
+    return (1 - gamma) * np.linalg.solve(M, d0)
+
+
+@VISITATION.mistake("policy ignored", "equation-occupancy-flow")
+def _any_action(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """You average the transitions over the actions with equal weights. The policy pi says how
+    often each action is taken."""
+    return state_visitation(P, d0, np.full(pi.shape, 1 / pi.shape[1]), gamma)
+
+
+@VISITATION.mistake("series cut too soon", "equation-occupancy-flow", signs=_is_cut)
+def _hundred_terms(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """Your sum stops before its tail is negligible: after n terms gamma^n of the mass is missing.
+    Solve the linear system, or sum until gamma^n is below 1e-12."""
+    return _cut_after(100, P, d0, pi, gamma)
+
+
+EXERCISES = (ENUMERATE, PROB, RETURN, VISITATION)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pgcourse import CHAPTERS
-from pgcourse.checks.core import Verdict
+from pgcourse.checks.core import Verdict, chapter_of
 
 SIGNS = {"right": "✓", "wrong": "✗", "not attempted": "○"}
 COLOURS = {"right": "#1a7f37", "wrong": "#b35900", "not attempted": "#6e7781"}
@@ -31,7 +31,8 @@ class Shown:
 
 def page_of(verdict: Verdict) -> str:
     """Return the built page (and paragraph) that explains the mistake, from a notebook's folder."""
-    page = f"{verdict.chapter:02d}_{CHAPTERS[verdict.chapter]}.html"
+    number = chapter_of(verdict.exercise)
+    page = f"{number:02d}_{CHAPTERS[number]}.html"
     return f"../_build/html/book/{page}#{verdict.see}"
 
 
@@ -68,8 +69,8 @@ def as_html(verdict: Verdict) -> str:
         parts += [f"<p style='margin:.3em 0'>{_inline(verdict.says)}</p>"] if verdict.says else []
         seen = escape("\n".join(facts(verdict)))
         parts += [f"<pre style='margin:.3em 0'>{seen}</pre>"] if seen else []
-        where = f"Read the paragraph in chapter {verdict.chapter:02d}"
-        parts += [f"<a href='{page_of(verdict)}'>{where}</a>"] if verdict.see else []
+        link = f"<a href='{page_of(verdict)}'>Read the paragraph</a>" if verdict.see else ""
+        parts.append(link)
     style = f"border-left:4px solid {colour};padding:.3em .8em;margin:.3em 0"
     return f"<div style='{style}'>{''.join(parts)}</div>"
 

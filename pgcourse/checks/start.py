@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pgcourse.checks.core import Exercise, Mistake, compare_text
-
-NAMES = ("Ada", "Emmy Noether", "ada", "Çelik", "Kurt  Gödel ", "O'Neil", "")
+from pgcourse.checks.core import Exercise, compare_text
 
 
 def hello_grader(name: str) -> str:
@@ -17,50 +15,50 @@ def hello_grader(name: str) -> str:
 
 
 def _inputs(rng: np.random.Generator) -> Iterator[tuple[str]]:
-    for name in NAMES:
+    for name in ("Ada", "Emmy Noether", "ada", "Çelik", "Kurt  Gödel ", "O'Neil", ""):
         yield (name,)
     yield ("".join(rng.choice(list("abcdefgh"), size=6)),)
 
 
-HELLO = Exercise(
-    "hello_grader",
-    hello_grader,
-    _inputs,
-    (
-        Mistake(
-            "same answer for everyone",
-            'Your answer is "Hello, Ada!" whoever asks. The check calls your function with many '
-            "names: use the argument.",
-            "sec-first-check",
-            (lambda name: "Hello, Ada!", lambda name: "Hello, name!"),
-        ),
-        Mistake(
-            "name changed on the way",
-            "Greet the name as it was given: no other capitals, no spaces taken away.",
-            "sec-first-check",
-            (
-                lambda name: f"Hello, {name.strip()}!",
-                lambda name: f"Hello, {name.title()}!",
-                lambda name: f"Hello, {name.capitalize()}!",
-                lambda name: f"Hello, {name.strip().title()}!",
-            ),
-        ),
-        Mistake(
-            "punctuation",
-            'A comma and a space after "Hello", an exclamation mark after the name: "Hello, Ada!".',
-            "sec-first-check",
-            (
-                lambda name: f"Hello {name}!",
-                lambda name: f"Hello, {name}",
-                lambda name: f"Hello {name}",
-                lambda name: f"Hello,{name}!",
-                lambda name: f"Hello, {name}.",
-                lambda name: f"hello, {name}!",
-                lambda name: f"Hello, {name} !",
-            ),
-        ),
-    ),
-    compare_text,
+HELLO = Exercise("hello_grader", hello_grader, _inputs, compare=compare_text)
+
+
+@HELLO.mistake("same answer for everyone", "sec-first-check", [lambda name: "Hello, name!"])
+def _same(name: str) -> str:
+    """Your answer is the same whoever asks. The check calls your function with many names: use
+    the argument."""
+    return "Hello, Ada!"
+
+
+@HELLO.mistake(
+    "name changed on the way",
+    "sec-first-check",
+    [
+        lambda name: f"Hello, {name.title()}!",
+        lambda name: f"Hello, {name.capitalize()}!",
+        lambda name: f"Hello, {name.strip().title()}!",
+    ],
 )
+def _tidied(name: str) -> str:
+    """Greet the name as it was given: no other capitals, no spaces taken away."""
+    return f"Hello, {name.strip()}!"
+
+
+@HELLO.mistake(
+    "punctuation",
+    "sec-first-check",
+    [
+        lambda name: f"Hello, {name}",
+        lambda name: f"Hello {name}",
+        lambda name: f"Hello,{name}!",
+        lambda name: f"Hello, {name}.",
+        lambda name: f"hello, {name}!",
+        lambda name: f"Hello, {name} !",
+    ],
+)
+def _no_comma(name: str) -> str:
+    """A comma and a space after "Hello", an exclamation mark after the name: "Hello, Ada!"."""
+    return f"Hello {name}!"
+
 
 EXERCISES = (HELLO,)
