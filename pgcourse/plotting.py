@@ -76,3 +76,70 @@ def values(V: Floats, closed_form: Floats, label: str, ax: Axes) -> Axes:
     ax.set(xlabel="cell s", ylabel="value V(s) (reward)")
     ax.legend()
     return ax
+
+
+def score_arrows(x: Floats, pushes: Floats, mean: float, gradient: float, ax: Axes) -> Axes:
+    """Show how each sample `x [M]` pushes the mean, `pushes [M]`, and their average; a row each."""
+    unit = 3 / np.abs(pushes).max()  # the longest arrow spans three units of x
+    rows = np.arange(len(x))
+    thin = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+    ax.plot(x, rows, "o", linestyle="none", markersize=4)
+    ax.quiver(x, rows, unit * pushes, 0 * x, color=BLUE, **thin)
+    thick = thin | {"width": 0.008}
+    for row, value, colour in ((-2, pushes.mean(), ORANGE), (-3.5, gradient, "black")):
+        ax.quiver(mean, row, unit * value, 0, color=colour, **thick)
+    ax.axvline(mean, color="black", linewidth=0.8)
+    ax.set_yticks([len(x) / 2, -2, -3.5], ["samples", "their average", "exact gradient"])
+    ax.set(xlabel=f"x   (arrows: 1 unit is {1 / unit:.1f})", ylim=(-4.5, len(x)))
+    return ax
+
+
+def spread_on_logs(
+    sizes: Floats, exact_values: Floats, sampled: Floats, label: str, ax: Axes
+) -> Axes:
+    """Show sampled variances `[n]` as markers on the line of the exact ones, both axes in logs."""
+    (line,) = ax.loglog(sizes, exact_values, label=label)
+    ax.loglog(sizes, sampled, "o", linestyle="none", markersize=5, color=line.get_color())
+    ax.legend()
+    return ax
+
+
+def pieces(probs: Floats, u: float, ax: Axes) -> Axes:
+    """Lay the probabilities `[A]` of the actions end to end on [0, 1), and mark the number u."""
+    left = 0.0
+    for a, (p, hatch) in enumerate(zip(probs, cycle(("", "///", "...")), strict=False)):
+        ax.barh(0, p, left=left, height=0.6, hatch=hatch, color=COLOURS[a], alpha=0.6)
+        ax.text(left + p / 2, 0.45, f"action {a}", ha="center")
+        left += p
+    ax.plot([u, u], [-0.55, 0.35], color="black", linestyle="-")
+    ax.text(u, -0.62, f"u = {u}", ha="center", va="top")
+    ax.set(xlim=(0, 1), ylim=(-1, 0.8), yticks=[], xlabel="cumulative probability")
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def curve(x: Floats, J: Floats, marks: dict[str, tuple[float, float]], ax: Axes) -> Axes:
+    """Show an objective `[K]` over one parameter `[K]`, and named points (x, J) on it."""
+    ax.plot(x, J)
+    for (label, (at, height)), marker in zip(marks.items(), cycle("osD^"), strict=False):
+        ax.plot(at, height, marker, label=label)
+    ax.set(ylabel="expected return J (reward)")
+    ax.legend()
+    return ax
+
+
+def landscape(x: Floats, y: Floats, J: Floats, ax: Axes) -> Axes:
+    """Show an objective `[len(y), len(x)]` over two parameters as a map with contour lines."""
+    ax.contourf(x, y, J, levels=14, cmap="cividis", alpha=0.5)
+    lines = ax.contour(x, y, J, levels=7, colors="black", linewidths=0.7)
+    ax.clabel(lines, fontsize=9)
+    return ax
+
+
+def climb(path: Floats, label: str, ax: Axes) -> Axes:
+    """Draw the steps `[K, 2]` of an ascent on a landscape, from a dot to a star."""
+    (line,) = ax.plot(*path.T, linewidth=2, label=label)
+    ax.plot(*path[0], "o", color=line.get_color())
+    ax.plot(*path[-1], "*", markersize=11, color=line.get_color())
+    ax.legend(loc="lower left")
+    return ax
