@@ -57,14 +57,14 @@ def trajectories(returns: Floats, probs: Floats, J: float, ax: Axes) -> Axes:
 
 
 def occupancy(d_t: Floats, gamma: float, ax: Axes) -> Axes:
-    """Show the discounted visits of each state over time, from Pr(s_t = s) `[T, S]`."""
+    """Show (1 - gamma) gamma^t Pr(s_t = s) over the first 30 steps, from Pr(s_t = s) `[T, S]`."""
     weighted = (1 - gamma) * gamma ** np.arange(len(d_t))[:, None] * d_t  # [T, S]
     bottom = np.zeros(len(d_t))
     for s, (height, hatch) in enumerate(zip(weighted.T, cycle(("", "///", "...")), strict=False)):
         label = f"state {s}: occupancy {height.sum():.2f}"
         ax.bar(np.arange(len(d_t)), height, bottom=bottom, width=0.8, hatch=hatch, label=label)
         bottom += height
-    ax.set(xlabel="time t (steps)", ylabel="(1 − γ) γ^t Pr(s_t = s)")
+    ax.set(xlabel="time t (steps)", ylabel="weighted probability", xlim=(-1, 31))
     ax.legend()
     return ax
 

@@ -72,6 +72,17 @@ def test_figures_have_captions_and_alternative_text(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", CHAPTER_PAGES, ids=lambda p: p.stem)
+def test_code_fits_the_width_of_a_page(page: Path) -> None:
+    cells = re.findall(
+        r"^```\{code-cell\} python\n(?:---\n.*?^---\n)?(.*?)^```",
+        page.read_text("utf-8"),
+        re.M | re.S,
+    )
+    wide = [line for cell in cells for line in cell.splitlines() if len(line) > 80]
+    assert wide == []
+
+
+@pytest.mark.parametrize("page", CHAPTER_PAGES, ids=lambda p: p.stem)
 def test_chapters_have_the_form_of_a_chapter(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     headings = re.findall(r"^## (.*)$", text, re.M)
@@ -82,8 +93,8 @@ def test_chapters_have_the_form_of_a_chapter(page: Path) -> None:
     assert len(re.findall(r"^- ", recap, re.M)) <= 5
     if page.stem != "00_start":
         assert any("go wrong" in h for h in headings)
-    assert text.count("```{quiz}") >= 2
-    for options in re.findall(r"^```\{quiz\}.*?^```", text, re.M | re.S):
+    assert text.count(":::{quiz}") >= 2
+    for options in re.findall(r"^:::\{quiz\}.*?^:::", text, re.M | re.S):
         assert options.count("- [x]") == 1
         assert len(re.findall(r"^- \[[ x]\] .+\n  \S", options, re.M)) == options.count("- [")
 

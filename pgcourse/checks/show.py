@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from dataclasses import dataclass
 from html import escape
@@ -30,10 +31,13 @@ class Shown:
 
 
 def page_of(verdict: Verdict) -> str:
-    """Return the built page (and paragraph) that explains the mistake, from a notebook's folder."""
+    """Return where the book explains the mistake: below `PGCOURSE_BOOK`, a folder or an address.
+
+    By default that is the built book of this checkout, seen from the folder of the exercises.
+    """
     number = chapter_of(verdict.exercise)
     page = f"{number:02d}_{CHAPTERS[number]}.html"
-    return f"../_build/html/book/{page}#{verdict.see}"
+    return f"{os.environ.get('PGCOURSE_BOOK', '../_build/html/book')}/{page}#{verdict.see}"
 
 
 def headline(verdict: Verdict) -> str:

@@ -180,7 +180,7 @@ def backward(case: Case, gamma_power: int = 1, reward: float = 1.0) -> Floats:
 @equation(
     "bellman",
     r"V_t(s) = \sum_a \pi_\theta(a \mid s) \Bigl[ R[s, a] + \gamma \sum_{s'} P(s' \mid s, a)\, "
-    r"V_{t+1}(s') \Bigr], \qquad V_T(s) = 0",
+    r"V_{t+1}(s') \Bigr]",
     on=episodic,
     uses=("state-value",),
 )
