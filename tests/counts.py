@@ -56,7 +56,9 @@ def mutant_counts() -> dict[str, int]:
     return {
         "mutants": len(every),
         "mutants rejected": len(every) - len(survivors),
-        "mutants listed as equivalent": sum((m.function, m.change) in EQUIVALENT for m in survivors),
+        "mutants listed as equivalent": sum(
+            (m.function, m.change) in EQUIVALENT for m in survivors
+        ),
     }
 
 

@@ -39,7 +39,9 @@ def as_rows(P: Any, d0: Any, horizon: int) -> Any:
 
 def by_logarithms(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> Any:
     with np.errstate(divide="ignore"):
-        logs = np.log([d0[states[0]], *pi[states[:-1], actions], *P[states[:-1], actions, states[1:]]])
+        logs = np.log(
+            [d0[states[0]], *pi[states[:-1], actions], *P[states[:-1], actions, states[1:]]]
+        )
     return np.exp(logs.sum())
 
 
@@ -73,7 +75,8 @@ def memoised(P: Any, R: Any, d0: Any, pi: Any, gamma: Any, horizon: Any) -> Any:
             return 0.0
         if (s, left) not in known:
             known[s, left] = sum(
-                pi[s, a] * (R[s, a] + gamma * sum(P[s, a, z] * value(z, left - 1) for z in range(len(d0))))
+                pi[s, a]
+                * (R[s, a] + gamma * sum(P[s, a, z] * value(z, left - 1) for z in range(len(d0))))
                 for a in range(pi.shape[1])
             )
         return known[s, left]

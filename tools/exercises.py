@@ -1,8 +1,8 @@
 """Generate exercises/ from solutions/: each marked function body becomes `return ...`.
 
-    python tools/exercises.py            write exercises/
-    python tools/exercises.py --check    fail if exercises/ is not what solutions/ generates
-    python tools/exercises.py --run      execute solutions/ and store their text outputs
+python tools/exercises.py            write exercises/
+python tools/exercises.py --check    fail if exercises/ is not what solutions/ generates
+python tools/exercises.py --run      execute solutions/ and store their text outputs
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def run(path: Path) -> None:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     notebook.metadata = nbformat.NotebookNode(METADATA)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
