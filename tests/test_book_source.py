@@ -12,7 +12,7 @@ PAGES = sorted(BOOK.glob("*.md"))
 CHAPTER_PAGES = sorted(BOOK.glob("[0-9][0-9]_*.md"))
 RULES = {
     "an expectation without a law": re.compile(r"\\E(?![a-zA-Z])(?!_)"),
-    "log typed as letters": re.compile(r"(?<![\\a-zA-Z])log(?![a-zA-Z])|\\text\{log"),
+    "log typed as letters": re.compile(r"(?<![\\a-zA-Z])log(?![a-zA-Z-])"),
     "r_{t+1} for the reward of step t": re.compile(r"r_\{?t\s*\+\s*1"),
     "an integral without a measure": re.compile(r"\\int(?!.*(\\,\s*(\\mathrm\{d\}|\\dd|d)))", re.S),
 }
