@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from pgcourse.mdp import Floats
 
@@ -80,9 +82,9 @@ def values(V: Floats, closed_form: Floats, label: str, ax: Axes) -> Axes:
 
 def score_arrows(x: Floats, pushes: Floats, mean: float, gradient: float, ax: Axes) -> Axes:
     """Show how each sample `x [M]` pushes the mean, `pushes [M]`, and their average; a row each."""
-    unit = 3 / np.abs(pushes).max()  # the longest arrow spans three units of x
-    rows = np.arange(len(x))
-    thin = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+    unit = 5 / np.abs(pushes).max()  # the longest arrow spans five units of x
+    rows = np.arange(len(x))[::-1]
+    thin: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
     ax.plot(x, rows, "o", linestyle="none", markersize=4)
     ax.quiver(x, rows, unit * pushes, 0 * x, color=BLUE, **thin)
     thick = thin | {"width": 0.008}
@@ -95,7 +97,7 @@ def score_arrows(x: Floats, pushes: Floats, mean: float, gradient: float, ax: Ax
 
 
 def spread_on_logs(
-    sizes: Floats, exact_values: Floats, sampled: Floats, label: str, ax: Axes
+    sizes: ArrayLike, exact_values: ArrayLike, sampled: ArrayLike, label: str, ax: Axes
 ) -> Axes:
     """Show sampled variances `[n]` as markers on the line of the exact ones, both axes in logs."""
     (line,) = ax.loglog(sizes, exact_values, label=label)
@@ -141,5 +143,5 @@ def climb(path: Floats, label: str, ax: Axes) -> Axes:
     (line,) = ax.plot(*path.T, linewidth=2, label=label)
     ax.plot(*path[0], "o", color=line.get_color())
     ax.plot(*path[-1], "*", markersize=11, color=line.get_color())
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper left")
     return ax

@@ -60,7 +60,7 @@ SOFTMAX_SCORE = Exercise(
     "softmax_score",
     softmax_score,
     _softmax_inputs,
-    (
+    [
         Mistake(
             "missing -p",
             "You return 1 at the action taken and 0 elsewhere. The logarithm of a softmax is "
@@ -172,7 +172,7 @@ SOFTMAX_SCORE = Exercise(
                 lambda logits, a: np.log(softmax(logits)),
             ),
         ),
-    ),
+    ],
 )
 
 
@@ -204,7 +204,7 @@ GAUSSIAN_SCORE = Exercise(
     "gaussian_score",
     gaussian_score,
     _gaussian_inputs,
-    (
+    [
         Mistake(
             "derivative by log std",
             "Your second entry is the derivative by log std: std times the one asked for. Both "
@@ -317,7 +317,7 @@ GAUSSIAN_SCORE = Exercise(
             "sec-gaussian-score",
             (_gaussian(lambda u, s: np.log(_density(u, s))),),
         ),
-    ),
+    ],
 )
 
 
@@ -339,7 +339,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
     "score_function_gradient",
     score_function_gradient,
     _gradient_inputs,
-    (
+    [
         Mistake(
             "averaging before multiplying",
             "You multiply the mean of f by the mean of the scores. Each score is multiplied by "
@@ -447,7 +447,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             "equation-score-estimator",
             (lambda f, S: f[:, None] * S,),
         ),
-    ),
+    ],
 )
 
 
@@ -492,7 +492,7 @@ EXACT_VARIANCE = Exercise(
     "exact_variance",
     exact_variance,
     _variance_inputs,
-    (
+    [
         Mistake(
             "squared mean not subtracted",
             "You return the second moment E[f² ‖score‖²]. A variance subtracts the squared norm "
@@ -639,7 +639,7 @@ EXACT_VARIANCE = Exercise(
             "sec-variance",
             (lambda *args: np.linalg.det(_covariance(*args)),),
         ),
-    ),
+    ],
 )
 
 EXERCISES = (SOFTMAX_SCORE, GAUSSIAN_SCORE, SCORE_FUNCTION_GRADIENT, EXACT_VARIANCE)

@@ -404,9 +404,11 @@ def second_moment(case: Family) -> float:
 
 @equation(
     "score-variance",
-    r"\tr \Cov_{x \sim p_\theta}\bigl[f(x)\, \grad \log p_\theta(x)\bigr]"
-    r" = \E_{x \sim p_\theta}\bigl[f(x)^2\, \norm{\grad \log p_\theta(x)}^2\bigr]"
-    r" - \norm{\grad \E_{x \sim p_\theta}[f(x)]}^2",
+    r"\begin{aligned}"
+    r" & \tr \Cov_{x \sim p_\theta}\bigl[f(x)\, \grad \log p_\theta(x)\bigr] \\"
+    r" & \qquad = \E_{x \sim p_\theta}\bigl[f(x)^2\, \norm{\grad \log p_\theta(x)}^2\bigr]"
+    r" - \norm{\grad \E_{x \sim p_\theta}[f(x)]}^2"
+    r" \end{aligned}",
     on=families,
 )
 def score_variance(case: Family) -> tuple[float, float]:
@@ -457,8 +459,8 @@ def _(case: Family) -> Floats:
 
 @equation(
     "average-first",
-    r"\E_{x_1, \dots, x_M \sim p_\theta}\biggl[ \Bigl( \frac{1}{M} \sum_{i=1}^{M} f(x_i) \Bigr)"
-    r" \Bigl( \frac{1}{M} \sum_{i=1}^{M} \grad \log p_\theta(x_i) \Bigr) \biggr]"
+    r"\E_{x_1, \dots, x_M \sim p_\theta}\biggl[ \frac{1}{M^2} \sum_{i=1}^{M} \sum_{j=1}^{M}"
+    r" f(x_i)\, \grad \log p_\theta(x_j) \biggr]"
     r" = \frac{1}{M} \grad \E_{x \sim p_\theta}[f(x)]",
     on=families,
 )
@@ -632,9 +634,9 @@ def grown(case: Cube, cross: float = 1.0, all_terms: bool = True) -> float:
 @equation(
     "variance-in-dimension",
     r"\begin{aligned}"
-    r"\tr \Cov_{x \sim \Normal(\mu, \sigma^2)^D}\bigl[f(x)\, \nabla_\mu \log p(x)\bigr]"
-    r" &= D \Bigl( \frac{\Delta^4}{\sigma^2} + 14 \Delta^2 + 15 \sigma^2 \Bigr) \\"
-    r" &\quad + \frac{D (D - 1)}{\sigma^2} \Bigl( 2 \Delta^4 + 12 \Delta^2 \sigma^2 + 8 \sigma^4"
+    r" & \tr \Cov_{x \sim \Normal(\mu, \sigma^2)^D}\bigl[f(x)\, \nabla_\mu \log p(x)\bigr]"
+    r" = D \Bigl( \frac{\Delta^4}{\sigma^2} + 14 \Delta^2 + 15 \sigma^2 \Bigr) \\"
+    r" & \qquad + \frac{D (D - 1)}{\sigma^2} \Bigl( 2 \Delta^4 + 12 \Delta^2 \sigma^2 + 8 \sigma^4"
     r" + (D - 1)(\Delta^2 + \sigma^2)^2 \Bigr)"
     r"\end{aligned}",
     on=cubes,
