@@ -1,5 +1,22 @@
 """Mutants that compute the same: (function, change) -> the reason in one line."""
 
+SYMMETRIC = "the inner product is symmetric"
+ONE_AXIS = "the exercise asks for one number x, so the new axis is the only one"
+
 EQUIVALENT: dict[tuple[str, str], str] = {
-    ("expected_return", "d0 @ V -> V @ d0"): "the inner product is symmetric",
+    ("expected_return", "d0 @ V -> V @ d0"): SYMMETRIC,
+    (
+        "exact_variance",
+        "probs @ (deviations ** 2).sum(axis=1) -> (deviations ** 2).sum(axis=1) @ probs",
+    ): SYMMETRIC,
+    (
+        "exact_variance",
+        "np.asarray(probs) @ (deviations ** 2).sum(axis=1)"
+        " -> (deviations ** 2).sum(axis=1) @ np.asarray(probs)",
+    ): SYMMETRIC,
+    (
+        "gaussian_score",
+        "np.stack([z, z ** 2 - 1], axis=-1) -> np.stack([z, z ** 2 - 1])",
+    ): ONE_AXIS,
+    ("gaussian_score", "1 -> 0"): ONE_AXIS,
 }

@@ -97,15 +97,23 @@ def variants_of(node: ast.AST) -> Iterator[ast.AST]:
             yield node.value
 
 
+def computation(tree: ast.Module) -> list[ast.AST]:
+    """Return what computes: not defaults and annotations, nor guards, which only bad input meets."""
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    guards = [
+        s for s in function.body if isinstance(s, ast.If) and isinstance(s.body[0], ast.Raise)
+    ]
+    return [n for s in function.body if s not in guards for n in ast.walk(s)]
+
+
 def mutate(function: str, source: str, namespace: dict[str, Any]) -> Iterator[Mutant]:
     """Yield every mutant of a function's source, one change each."""
     tree = ast.parse(source)
-    # A docstring, a default or an annotation is no part of the computation.
-    body = [n for statement in tree.body[0].body for n in ast.walk(statement)]  # type: ignore[attr-defined]
-    for number, node in enumerate(body):
+    for number, node in enumerate(computation(tree)):
         for replacement in variants_of(node):
             changed = copy.deepcopy(tree)
-            twin = [n for s in changed.body[0].body for n in ast.walk(s)][number]  # type: ignore[attr-defined]
+            twin = computation(changed)[number]
             _Replace(twin, replacement).visit(changed)
             new = ast.unparse(ast.fix_missing_locations(changed))
             change = f"{ast.unparse(node)} -> {ast.unparse(replacement)}"
