@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tools import execute
 
-
-def load_execute() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("execute", ROOT / "tools" / "execute.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-execute = load_execute()
 CHAPTERS = {path.stem: path for path in execute.chapters()}
 
 

@@ -56,7 +56,7 @@ def cached(path: Path) -> nbformat.NotebookNode | None:
     from jupyter_cache import get_cache
 
     try:
-        merged: nbformat.NotebookNode = get_cache(str(CACHE)).merge_match_into_notebook(read(path))[1]
+        _, merged = get_cache(str(CACHE)).merge_match_into_notebook(read(path))
     except KeyError:
         return None
     return merged

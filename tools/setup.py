@@ -45,8 +45,8 @@ def fail(line):
 def newer_python():
     """A newer Python beside the one that runs this, if there is one."""
     for minor in range(14, OLDEST[1] - 1, -1):
-        path = shutil.which("python3.%d" % minor)
-        if path and subprocess.call([path, "-c", "import venv, ensurepip"], stderr=subprocess.DEVNULL) == 0:
+        path = hasattr(shutil, "which") and shutil.which("python3.%d" % minor)
+        if path and subprocess.call([path, "-c", "import venv, ensurepip"]) == 0:
             return path
     return None
 
@@ -69,7 +69,7 @@ def check_venv_module():
         import venv  # noqa: F401
     except ImportError as error:
         fail(
-            "this Python has no module %r; install it (on Debian and Ubuntu: apt install python3-venv)"
+            "this Python has no module %r (on Debian and Ubuntu: apt install python3-venv)"
             % error.name
         )
 
@@ -99,14 +99,13 @@ def stamp():
 
 
 def torch_pin():
-    for line in read("requirements.txt").decode().splitlines():
-        if line.startswith("torch=="):
-            return line.split(";")[0].strip()
-    fail("requirements.txt pins no torch==...")
+    lines = read("requirements.txt").decode().splitlines()
+    return [line for line in lines if line.startswith("torch==")][0]  # noqa: RUF015
 
 
 def python_of(venv):
-    return os.path.join(venv, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+    folder, name = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    return os.path.join(venv, folder, name)
 
 
 def usable(venv):
@@ -132,7 +131,7 @@ def make_venv(venv):
         text = result.stdout.decode(errors="replace").strip().splitlines()
         if any("No space left" in line for line in text):
             fail("the disk is full")
-        fail("the virtual environment could not be made: " + (text[-1] if text else "no reason given"))
+        fail("the virtual environment could not be made: " + (text or ["no reason given"])[-1])
 
 
 def show(line, done=False):
@@ -163,7 +162,7 @@ def pip(venv, title, arguments, packages=1):
         tail.append(line)
         if line.startswith(("Collecting", "Requirement already")):
             seen += 1
-            what = line.split("==")[0].split(" (")[0].replace("Requirement already satisfied:", "have")
+            what = line.replace("Requirement already satisfied:", "have").split("==")[0]
             show("%s: %d of %d, %s" % (title, min(seen, packages), packages, what.lower()))
         elif line.startswith("Downloading") and "metadata" not in line:
             show("%s: %s" % (title, line.lower()))
@@ -175,8 +174,8 @@ def pip(venv, title, arguments, packages=1):
         for signs, cause in CAUSES:
             if any(sign in text for sign in signs):
                 fail(cause)
-        errors = [line for line in tail if line.startswith("ERROR")] or tail[-1:] or ["no reason given"]
-        fail("pip failed: " + errors[-1])
+        errors = [line for line in tail if line.startswith("ERROR")]
+        fail("pip failed: " + (errors or tail or ["no reason given"])[-1])
     show("%s: done in %.0f s" % (title, time.time() - start), done=True)
 
 
@@ -195,6 +194,8 @@ def main():
     if fresh:
         check_disk(venv)
         print("setup: making the environment, once; two to five minutes, 1.4 GB")
+        if sys.platform == "linux" and not os.environ.get("TORCH_INDEX"):
+            print("setup: TORCH_INDEX is not set, torch may bring several GB for GPUs (README.md)")
     make_venv(venv)
     index = os.environ.get("TORCH_INDEX", "").strip()
     source = ["--index-url", index] if index else []

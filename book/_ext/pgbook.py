@@ -57,7 +57,9 @@ def load_registry(root: Path) -> dict[str, Any]:
     try:
         registry = importlib.import_module("tests.equations").load()
     except Exception as error:
-        raise ExtensionError(f"the equations of tests/equations cannot be loaded: {error}") from error
+        raise ExtensionError(
+            f"the equations of tests/equations cannot be loaded: {error}"
+        ) from error
     return dict(registry)
 
 
@@ -138,7 +140,7 @@ def differences(
                 if not display.scratch:
                     yield (
                         place,
-                        "a display needs a label and a check in tests/equations, or `:class: scratch`",
+                        "a display needs a label and a check, or `:class: scratch`",
                     )
                 continue
             found.add(display.label)
@@ -153,7 +155,10 @@ def differences(
                     f"  check: {' '.join(equation.latex.split())}",
                 )
             elif not docname.startswith(f"book/{equation.chapter:02d}_"):
-                yield place, f"equation {display.label!r} is registered for chapter {equation.chapter:02d}"
+                yield (
+                    place,
+                    f"equation {display.label!r} is registered for chapter {equation.chapter}",
+                )
     for label, equation in registry.items():
         if label not in found:
             page = f"book/{equation.chapter:02d}_*"
@@ -367,7 +372,9 @@ class Quiz(SphinxDirective):
             elif options and (not line.strip() or line.startswith("  ")):
                 options[-1][3].append(line)
             elif line.strip():
-                raise self.error(f"in a quiz, expected `- [ ] option` or an indented line: {line!r}")
+                raise self.error(
+                    f"in a quiz, expected `- [ ] option` or an indented line: {line!r}"
+                )
         return options
 
     def option(self, right: bool, text: str, start: int, explanation: list[str]) -> details:
@@ -436,19 +443,10 @@ def drop_thebe(
         ]
 
 
-def shorten_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """In a cell's output, links lead from a notebook into the built book; here we are inside it."""
-    for node in doctree.findall(nodes.raw):
-        if "../_build/html/" in node.astext():
-            node.children = [nodes.Text(node.astext().replace("../_build/html/", "../"))]
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(check_mark, html=(visit_check_mark, None), latex=(skip, None), text=(skip, None))
     for node in (details, summary):
-        app.add_node(
-            node, html=tag(node.__name__), latex=passed_through(), text=passed_through()
-        )
+        app.add_node(node, html=tag(node.__name__), latex=passed_through(), text=passed_through())
     app.add_directive("equation-tests", EquationTests)
     app.add_directive("quiz", Quiz)
     app.connect("config-inited", silence_thebe, priority=900)
@@ -458,6 +456,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", outdated)
     app.connect("env-check-consistency", gate)
     app.connect("doctree-resolved", add_check_marks)
-    app.connect("doctree-resolved", shorten_links)
     app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "env_version": 1, "parallel_read_safe": False}
