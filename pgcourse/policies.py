@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike
 from pgcourse.arguments import Floats, as_distribution, as_numbers
 from pgcourse.mdp import MDP, expected_return
 
+Objective = Callable[[Floats], float]  # from parameters to a number
+
 
 def _as_array(name: str, values: ArrayLike, axes: str, least: int = 0) -> Floats:
     """Return finite numbers of any shape with at least `least` axes."""
-    axis_count = np.asarray(values, dtype=object).ndim  # of objects: a ragged list passes too
+    axis_count = np.asarray(values, dtype=object).ndim  # a ragged list passes too
     return as_numbers(name, values, (None,) * max(axis_count, least), axes)
 
 
@@ -28,13 +30,10 @@ def _shifted(logits: ArrayLike) -> Floats:
 
 
 def softmax(logits: ArrayLike) -> Floats:
-    """Turn logits into probabilities over the last axis, {eq}`softmax`.
+    """Turn logits into probabilities of the same shape, {eq}`softmax`.
 
     Args:
-        logits: `[..., A]` finite numbers; in each row only their differences matter.
-
-    Returns:
-        `[..., A]` probabilities, finite for logits of any size.
+        logits: `[..., A]` finite numbers of any size; only differences in a row matter.
 
     Raises:
         ValueError: logits are not finite numbers, or have no last axis.
@@ -66,16 +65,16 @@ def sample_action(probs: ArrayLike, u: float) -> int:
         ValueError: probs are not a distribution, or u lies outside [0, 1).
     """
     probs = as_distribution("probs", probs, (None,), "[A]")
-    u = float(as_numbers("u", u, (), "[]"))
-    if not 0 <= u < 1:
+    if not 0 <= (u := float(as_numbers("u", u, (), "[]"))) < 1:
         raise ValueError(f"u must lie in [0, 1), got {u}")
     above = np.flatnonzero(np.cumsum(probs) > u)
     return int(above[0] if len(above) else np.flatnonzero(probs)[-1])
 
 
 def objective(mdp: MDP, theta: ArrayLike) -> float:
-    """Expected return J(theta) of the softmax policy, logits `[S, A]`, {eq}`objective` (reward)."""
-    return expected_return(mdp, softmax(as_numbers("theta", theta, (mdp.S, mdp.A), "[S, A]")))
+    """Expected return of the softmax of `theta [S, A]`, {eq}`objective`; reward."""
+    theta = as_numbers("theta", theta, (mdp.S, mdp.A), "[S, A]")
+    return expected_return(mdp, softmax(theta))
 
 
 def aliased_return(p: ArrayLike) -> Floats:
@@ -94,8 +93,8 @@ def aliased_return(p: ArrayLike) -> Floats:
     return J
 
 
-def slope(f: Callable[[Floats], float], theta: Floats, h: float = 1e-5) -> Floats:
-    """Measure the gradient of f at theta by central differences; the error is about h squared."""
+def slope(f: Objective, theta: Floats, h: float = 1e-5) -> Floats:
+    """Measure the gradient of f by central differences, to about h squared."""
     steps = h * np.eye(theta.size).reshape(theta.size, *theta.shape)
     rises = [(f(theta + step) - f(theta - step)) / (2 * h) for step in steps]
     return np.array(rises).reshape(theta.shape)
@@ -114,7 +113,6 @@ def gradient_ascent_step(theta: ArrayLike, grad: ArrayLike, alpha: float) -> Flo
     """
     theta = _as_array("theta", theta, "[...]")
     grad = as_numbers("grad", grad, theta.shape, "[...]")
-    alpha = float(as_numbers("alpha", alpha, (), "[]"))
-    if alpha < 0:
+    if (alpha := float(as_numbers("alpha", alpha, (), "[]"))) < 0:
         raise ValueError(f"alpha must be at least 0, got {alpha}")
     return theta + alpha * grad

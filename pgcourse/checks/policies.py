@@ -39,6 +39,13 @@ def _over(axis: Any, x: Any, stable: bool = True) -> Any:
     return weights / weights.sum(axis=axis, keepdims=True)
 
 
+def _second(f: Callable[[Any, Any], Any], x: Any) -> Any:
+    """Work over axis 1; where there is none, fail as torch does."""
+    if x.ndim < 2:
+        raise IndexError
+    return f(1, x)
+
+
 def _naive(x: Any) -> Any:
     return _over(-1, x, stable=False)
 
@@ -90,7 +97,7 @@ SOFTMAX = Exercise(
             "one maximum for all rows",
             "You subtract one number from all rows, not from each its own maximum. A row far below "
             "it underflows to 0 / 0. Use `max(axis=-1, keepdims=True)`.",
-            "sec-stable",
+            "sec-overflow",
             tuple(partial(_centred, m) for m in OFF_CENTRE),
         ),
         Mistake(
@@ -98,7 +105,7 @@ SOFTMAX = Exercise(
             "exp(1000) is infinite for a computer, exp(-1000) is 0, and infinity / infinity or "
             "0 / 0 is no number. Take each row's maximum off first: probabilities stay the same, "
             "and no exponential exceeds 1.",
-            "sec-stable",
+            "sec-overflow",
             (
                 _naive,
                 _by_math,
@@ -113,10 +120,10 @@ SOFTMAX = Exercise(
             "The probabilities of one row must sum to 1: normalise over the last axis, whatever "
             "the number of axes. Yours sum to 1 over another axis, or all together.",
             "sec-axis",
-            tuple(
-                partial(_over, axis, stable=stable)
-                for stable in (True, False)
-                for axis in (0, 1, None)
+            (
+                *(partial(_over, axis) for axis in (0, 1, None)),
+                *(partial(_over, axis, stable=False) for axis in (0, 1, None)),
+                partial(_second, _over),
             ),
         ),
         Mistake(
@@ -131,14 +138,14 @@ SOFTMAX = Exercise(
             "logits clipped",
             "You clip the logits to keep exp from overflowing, and this makes different logits "
             "equal. Take each row's maximum off instead: that changes nothing.",
-            "sec-stable",
+            "sec-overflow",
             tuple(partial(_clipped, bound) for bound in BOUNDS),
         ),
         Mistake(
             "something added to the sum",
             "Your rows sum to a little less than 1: a small number was added to the denominator. "
             "It is not needed: once the maximum is taken off, the sum is at least 1.",
-            "sec-stable",
+            "sec-overflow",
             tuple(partial(lambda e, x: np.exp(log_softmax(x)) / (1 + e), e) for e in (1e-8, 1e-6)),
             _short_of_one,
         ),
@@ -242,14 +249,14 @@ LOG_SOFTMAX = Exercise(
             "one maximum for all rows",
             "You subtract one number from all rows, not from each its own maximum. A row far below "
             "it has a sum of exponentials of 0, whose logarithm is infinite.",
-            "sec-stable",
+            "sec-overflow",
             tuple(partial(_log_off_centre, m) for m in OFF_CENTRE),
         ),
         Mistake(
             "log of an underflowed probability",
             "You take the logarithm of a probability that is too small for a computer: it has "
             "become 0, and log 0 is minus infinity. Subtract logarithms, do not divide first.",
-            "sec-stable",
+            "sec-overflow",
             (lambda x: np.log(softmax(x)),),
             _underflowed,
         ),
@@ -257,7 +264,7 @@ LOG_SOFTMAX = Exercise(
             "overflow",
             "exp(1000) is infinite for a computer and exp(-1000) is 0; neither has a useful "
             "logarithm. Take each row's maximum off before the exponentials.",
-            "sec-stable",
+            "sec-overflow",
             (
                 lambda x: x - np.log(np.exp(x).sum(axis=-1, keepdims=True)),
                 lambda x: np.log(_naive(x)),
@@ -276,6 +283,7 @@ LOG_SOFTMAX = Exercise(
             "sec-axis",
             (
                 *(partial(_log_over, axis) for axis in (0, 1, None)),
+                partial(_second, _log_over),
                 *(partial(lambda a, x: np.log(_over(a, x)), axis) for axis in (0, 1, None)),
             ),
         ),
@@ -295,7 +303,7 @@ LOG_SOFTMAX = Exercise(
             "logits clipped",
             "You clip the logits to keep exp from overflowing, and this makes different logits "
             "equal. Take each row's maximum off instead: that changes nothing.",
-            "sec-stable",
+            "sec-overflow",
             tuple(partial(lambda b, x: log_softmax(np.clip(x, -b, b)), b) for b in BOUNDS),
         ),
         Mistake(
@@ -303,7 +311,7 @@ LOG_SOFTMAX = Exercise(
             "Small probabilities come out too large: a constant was added inside the logarithm, or "
             "the probability was clipped. The error is largest where log-probabilities matter "
             "most. Subtract the logarithm of the sum; then no floor is needed.",
-            "sec-stable",
+            "sec-overflow",
             (
                 *(partial(lambda e, x: np.log(softmax(x) + e), e) for e in (1e-6, 1e-8, 1e-12)),
                 lambda x: np.log(np.maximum(softmax(x), 1e-10)),
