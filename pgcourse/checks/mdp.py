@@ -36,7 +36,7 @@ def enumerate_trajectories(P: Any, d0: Any, horizon: int) -> list[tuple[Any, Any
 
 def _enumerate_inputs(rng: np.random.Generator) -> Case:
     yield two_state().P, two_state().d0, 2
-    for world in _worlds(rng, (2, 3, 1), (3, 2, 2), (3, 2, 3), (1, 2, 3), (4, 1, 3), (1, 1, 1)):
+    for world in _worlds(rng, (2, 3, 1), (3, 2, 2), (2, 2, 3), (1, 2, 3), (4, 1, 2), (1, 1, 1)):
         yield world.P, world.d0, world.T
     rare = np.array([[[1.0, 1e-300], [0.5, 0.5]], [[0.0, 1.0], [1e-14, 1 - 1e-14]]])
     yield rare, np.array([0.0, 1.0]), 2

@@ -145,8 +145,9 @@ def _encode_array(array: np.ndarray, value: Any) -> Value:
 
 
 def _encode_items(value: list[Any] | tuple[Any, ...]) -> Value:
-    if len(value) > 8 and all(type(x) is float for x in value):  # long lists: one array, not many
-        return Array("float64", (len(value),), np.array(value).tobytes())
+    kinds = {type(x) for x in value}
+    if len(kinds) == 1 and issubclass(kind := kinds.pop(), (float, np.number)):
+        return _encode_array(np.array(value, dtype=kind), value)  # one array, not many numbers
     return Items([encode(x) for x in value])
 
 
