@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from pgcourse.checks.core import Exercise, Mistake
-from pgcourse.policies import softmax
+from pgcourse.policies import log_softmax, softmax
 from pgcourse.score_function import (
     exact_variance,
     gaussian_score,
@@ -18,6 +19,26 @@ from pgcourse.score_function import (
 
 Arrays = tuple[Any, ...]
 Answers = Callable[..., Any]
+
+
+def _close(args: Arrays, got: Any, expected: Any) -> bool:
+    return bool(np.abs(got - expected).max() < 1e-4 * np.abs(expected).max())
+
+
+def _slopes(f: Answers, point: Any, h: float = 1e-6) -> Any:
+    steps = h * np.eye(len(point))
+    return np.array([(f(point + e) - f(point - e)) / (2 * h) for e in steps])
+
+
+def _nearly(wrong: Answers) -> Mistake:
+    return Mistake(
+        "close, but not exact",
+        "Your numbers agree in the first digits only: finite differences, perhaps, or single "
+        "precision on the way. The derivative has a formula; use it in double precision.",
+        "sec-names",
+        (wrong,),
+        _close,
+    )
 
 
 # --- softmax_score -----------------------------------------------------------------------------
@@ -39,6 +60,11 @@ def _softmax_inputs(rng: np.random.Generator) -> Iterator[Arrays]:
 
 def _naive_softmax(logits: Any) -> Any:
     return np.exp(logits) / np.exp(logits).sum()
+
+
+def _with_math_exp(logits: Any, action: int) -> Any:
+    exponentials = [math.exp(x) for x in logits]
+    return np.eye(len(logits))[action] - [e / sum(exponentials) for e in exponentials]
 
 
 def _not_finite(args: Arrays, got: Any, expected: Any) -> bool:
@@ -122,7 +148,10 @@ SOFTMAX_SCORE = Exercise(
             "quotient is not a number. Subtract the largest logit first; the probabilities do not "
             "change.",
             "sec-stable",
-            (lambda logits, a: np.eye(len(logits))[a] - _naive_softmax(logits),),
+            (
+                lambda logits, a: np.eye(len(logits))[a] - _naive_softmax(logits),
+                _with_math_exp,
+            ),
             _not_finite,
         ),
         Mistake(
@@ -140,6 +169,19 @@ SOFTMAX_SCORE = Exercise(
             "You subtract log p. The derivative of log-sum-exp is p itself.",
             "sec-softmax-score",
             (lambda logits, a: np.eye(len(logits))[a] - np.log(softmax(logits)),),
+        ),
+        Mistake(
+            "e_a forgotten",
+            "You return the probabilities, or their negative. The action taken gets 1 more: "
+            "e_a - p.",
+            "sec-softmax-score",
+            (lambda logits, a: -softmax(logits), lambda logits, a: softmax(logits)),
+        ),
+        Mistake(
+            "all scores at once",
+            "You return a matrix, the scores of all actions. Asked is the one of `action`.",
+            "sec-softmax-score",
+            (lambda logits, a: np.eye(len(logits)) - softmax(logits),),
         ),
         Mistake(
             "plus p",
@@ -172,6 +214,7 @@ SOFTMAX_SCORE = Exercise(
                 lambda logits, a: np.log(softmax(logits)),
             ),
         ),
+        _nearly(lambda logits, a: _slopes(lambda th: log_softmax(th)[a], logits)),
     ],
 )
 
@@ -260,6 +303,16 @@ GAUSSIAN_SCORE = Exercise(
             ),
         ),
         Mistake(
+            "normalisation counted wrongly",
+            "The density has std once in front, so its logarithm has -log std once: not a half "
+            "of it, not twice.",
+            "sec-gaussian-score",
+            (
+                _gaussian(lambda u, s: [u / s**2, u**2 / s**3 - 1 / (2 * s)]),
+                _gaussian(lambda u, s: [u / s**2, u**2 / s**3 - 2 / s]),
+            ),
+        ),
+        Mistake(
             "only the normalisation differentiated",
             "Your second entry is -1/std. The exponent depends on std too and adds "
             "(x - mean)²/std³.",
@@ -316,6 +369,11 @@ GAUSSIAN_SCORE = Exercise(
             "You return the log density, not its derivatives.",
             "sec-gaussian-score",
             (_gaussian(lambda u, s: np.log(_density(u, s))),),
+        ),
+        _nearly(
+            lambda x, mean, std: _slopes(
+                lambda th: np.log(_density(x - th[0], th[1])), np.array([mean, std])
+            )
         ),
     ],
 )
@@ -518,6 +576,18 @@ EXACT_VARIANCE = Exercise(
                 lambda p, f, S: (f[:, None] * S).var(axis=0).mean(),
                 lambda p, f, S: (((f[:, None] * S) - _mean((p, f, S))) ** 2).sum(),
                 lambda p, f, S: (((f[:, None] * S) - _mean((p, f, S))) ** 2).sum(axis=1).mean(),
+                lambda p, f, S: p @ ((f[:, None] * S - (f @ S) / len(p)) ** 2).sum(axis=1),
+                lambda p, f, S: p @ ((f[:, None] * S - f @ S) ** 2).sum(axis=1),
+            ),
+        ),
+        Mistake(
+            "another mean subtracted",
+            "Deviations are taken from something else than E[f score], the mean of what varies.",
+            "equation-score-variance",
+            (
+                lambda p, f, S: p @ ((f[:, None] * S - p @ S) ** 2).sum(axis=1),
+                lambda p, f, S: p @ ((f[:, None] * S - p @ f) ** 2).sum(axis=1),
+                lambda p, f, S: p @ ((f[:, None] * S - (p @ f) * (p @ S)) ** 2).sum(axis=1),
             ),
         ),
         Mistake(
