@@ -33,9 +33,12 @@ book: chapters ## build the book; warnings are errors
 	  || { cat _build/log.txt; rm -rf _build/.doctrees _build/html/.doctrees; echo "make book: failed, see above"; exit 1; }
 	@echo "book: open _build/html/index.html"
 
+# Pages are spread over the processes; elsewhere a file stays together, as notebooks must.
+PYTEST = "$(BIN)/python" -m pytest -q -n $(JOBS)
+
 test: chapters ## run all tests; those in a browser need `make book` first
-	@"$(BIN)/python" -m pytest -n $(JOBS) --dist worksteal -q tests
-	@"$(BIN)/python" -m pytest -n $(JOBS) --dist loadfile -q --nbval solutions
+	@$(PYTEST) --dist loadfile --nbval --ignore=tests/test_browser.py tests solutions
+	@$(PYTEST) --dist worksteal tests/test_browser.py
 
 lab: setup ## open the exercises in JupyterLab
 	@"$(BIN)/jupyter-lab" --notebook-dir=exercises

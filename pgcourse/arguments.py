@@ -1,4 +1,4 @@
-"""What an argument must be: the errors of the whole package name it, its condition and its value."""
+"""What an argument must be: every error names the argument, its condition and its value."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pgcourse.mdp import MDP, Floats
+from pgcourse.arguments import Floats
+from pgcourse.mdp import MDP
 
 
 def two_state(gamma: float = 1.0, horizon: int | None = 3) -> MDP:
@@ -67,9 +68,7 @@ def world(name: str, **options: Any) -> MDP:
     return WORLDS[name](**options)
 
 
-def random_mdp(
-    S: int, A: int, gamma: float, horizon: int | None, rng: np.random.Generator
-) -> MDP:
+def random_mdp(S: int, A: int, gamma: float, horizon: int | None, rng: np.random.Generator) -> MDP:
     """Draw a world: Dirichlet transitions of which about a third are impossible, normal rewards."""
     P = rng.dirichlet(np.ones(S), size=(S, A)) * (rng.random((S, A, S)) < 2 / 3)
     P[P.sum(axis=2) == 0] = 1 / S

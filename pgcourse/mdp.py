@@ -78,12 +78,12 @@ class MDP:
     @property
     def S(self) -> int:
         """Number of states."""
-        return self.P.shape[0]
+        return len(self.P)
 
     @property
     def A(self) -> int:
         """Number of actions."""
-        return self.P.shape[1]
+        return len(self.P[0])
 
     @property
     def T(self) -> int:
@@ -206,7 +206,7 @@ def evaluate_by_enumeration(mdp: MDP, pi: ArrayLike) -> Evaluation:
     d = np.stack([np.bincount(s, weights=p, minlength=mdp.S) for s in states.T])
     Q = np.stack([_first_step_values(mdp, pi, mdp.T - t) for t in range(mdp.T)])
     V = np.vstack([(pi * Q).sum(axis=2), np.zeros(mdp.S)])
-    return Evaluation(float(J), V, Q, d)
+    return Evaluation(float(J), V, Q, d.astype(np.float64))
 
 
 def _first_step_values(mdp: MDP, pi: Floats, steps: int) -> Floats:

@@ -12,7 +12,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from pgcourse.mdp import Floats
+from pgcourse.arguments import Floats
 
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC3311", "#AA4499"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED)  # told apart with any colour vision

@@ -68,18 +68,18 @@ class FunctionItem(pytest.Item):
 
     def runtest(self) -> None:
         """Examine the function in its own process."""
-        from pgcourse.checks import CheckFailed, core, show
+        from pgcourse.checks import CheckFailedError, core, show
 
         assert isinstance(self.parent, SubmissionFile)
         verdict = core.examine(self.exercise, self.parent.remote, self.seed)
         if not verdict.right:
-            raise CheckFailed(show.as_text(verdict))
+            raise CheckFailedError(show.as_text(verdict))
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         """Show what the check says, without a traceback of its insides."""
-        from pgcourse.checks import CheckFailed
+        from pgcourse.checks import CheckFailedError
 
-        if isinstance(excinfo.value, CheckFailed):
+        if isinstance(excinfo.value, CheckFailedError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

@@ -98,7 +98,7 @@ def variants_of(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def computation(tree: ast.Module) -> list[ast.AST]:
-    """Return what computes: not defaults and annotations, nor guards, which only bad input meets."""
+    """Return what computes: not defaults or annotations, nor guards against bad input."""
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
     guards = [

@@ -135,7 +135,10 @@ NAN = np.array([[0.0, np.nan], [0.0, 0.0]])
         ({"P": np.full((2, 2), 0.5)}, r"P must have shape \[S, A, S\], got \(2, 2\)"),
         ({"P": np.zeros((0, 2, 0))}, r"P must have shape \[S, A, S\], got \(0, 2, 0\)"),
         ({"P": P * 0.9}, r"P must sum to 1 over its last axis, got 0.9 at \[0, 0\]"),
-        ({"P": P + [0.6, -0.6]}, r"P must be at least 0, got -0.09999999999999998 at \[0, 0, 1\]"),
+        (
+            {"P": P + np.array([0.6, -0.6])},
+            r"P must be at least 0, got -0.09999999999999998 at \[0, 0, 1\]",
+        ),
         ({"P": "no numbers"}, r"P must be numbers of shape \[S, A, S\], got 'no numbers'"),
         ({"P": None}, r"P must have shape \[S, A, S\], got \(\)|P must be numbers"),
         ({"R": np.zeros((2, 3))}, r"R must have shape \[S, A\] = \(2, 2\), got \(2, 3\)"),
@@ -147,9 +150,9 @@ NAN = np.array([[0.0, np.nan], [0.0, 0.0]])
         ({"gamma": float("nan")}, "gamma must be finite, got nan"),
         ({"gamma": "high"}, r"gamma must be numbers of shape \[\], got 'high'"),
         ({"horizon": None}, r"gamma must lie in \[0, 1\) in the discounted setting, got 1.0"),
-        ({"horizon": 0}, "horizon must be None or a whole number >= 1, got 0"),
-        ({"horizon": 2.5}, "horizon must be None or a whole number >= 1, got 2.5"),
-        ({"horizon": True}, "horizon must be None or a whole number >= 1, got True"),
+        ({"horizon": 0}, r"horizon must be None or a whole number >= 1, got 0"),
+        ({"horizon": 2.5}, r"horizon must be None or a whole number >= 1, got 2.5"),
+        ({"horizon": True}, r"horizon must be None or a whole number >= 1, got True"),
     ],
 )
 def test_bad_worlds_are_refused_by_name_condition_and_value(
@@ -175,13 +178,13 @@ def test_bad_policies_are_refused(pi: Any, message: str) -> None:
 
 
 def test_unknown_worlds_are_refused() -> None:
-    with pytest.raises(ValueError, match="name must be one of two_state, .*got 'atlantis'"):
+    with pytest.raises(ValueError, match=r"name must be one of two_state, .*got 'atlantis'"):
         world("atlantis")
     assert {world(name).S for name in environments.WORLDS} == {2, 4, 5}
 
 
 def test_the_discounted_setting_has_no_list_of_trajectories() -> None:
-    with pytest.raises(ValueError, match="horizon must be a number to enumerate .* got None"):
+    with pytest.raises(ValueError, match=r"horizon must be a number to enumerate .* got None"):
         enumerate_trajectories(two_state(0.9, None))
 
 

@@ -48,7 +48,7 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: Playwright's event loop would disturb other tests
 def browser() -> Iterator[Any]:
     if not (HTML / "index.html").exists():
         missing("no built book: run `make book` first")

@@ -101,6 +101,7 @@ def differences(page: Any, mean: float, std: float) -> list[str]:
 def test_the_samples_are_the_ones_that_the_chapter_draws(visit: Visit) -> None:
     z = json.loads(visit.page.locator(BOX).get_attribute("data-z"))
     np.testing.assert_array_equal(z, np.random.default_rng(3).standard_normal((8, 12)))
+    assert visit.page.locator(BOX).get_attribute("data-target") == str(int(TARGET))
 
 
 def test_the_numbers_follow_the_keyboard(visit: Visit) -> None:
@@ -158,6 +159,30 @@ def test_other_samples_are_drawn_by_the_button_and_come_round_again(visit: Visit
         page.locator(f"{BOX} button").press("Enter")
     assert len(set(seen)) == 8
     assert numbers(page)["estimate"] == seen[0]
+
+
+def arrow_length(page: Any, name: str) -> float:
+    """Length of an arrow in units of x, from its path "M<from> <y>H<to>M..."."""
+    path = page.locator(f"{BOX} path[data-name={name}]").get_attribute("d")
+    start, end = path.removeprefix("M").split("M")[0].split("H")
+    return (float(end) - float(start.split()[0])) / 48
+
+
+@pytest.mark.parametrize("to", [-1.0, 0.5])
+def test_arrows_are_as_long_as_their_numbers(visit: Visit, to: float) -> None:
+    page = visit.page
+    drag(page, to)
+    units = page.locator(f"{BOX} .units")
+    averages = float(units.get_attribute("data-averages"))
+    for name in ("estimate", "gradient"):
+        assert arrow_length(page, name) * averages == pytest.approx(numbers(page)[name], rel=RTOL)
+    mean, std = sliders(page)
+    z = samples(page)
+    longest = np.argmax(np.abs((mean + std * z - TARGET) ** 2 * z))
+    push = -((mean + std * z[longest] - TARGET) ** 2) * z[longest] / std
+    unit = float(units.get_attribute("data-samples"))
+    assert arrow_length(page, f"push-{longest}") * unit == pytest.approx(push, rel=RTOL)
+    assert f"{unit:g} for samples, {averages:g} for averages" in units.text_content()
 
 
 def test_a_number_of_another_position_would_be_noticed(visit: Visit) -> None:

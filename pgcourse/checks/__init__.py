@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 
-class CheckFailed(AssertionError):
+class CheckFailedError(AssertionError):
     """A check did not find the function right, and `PGCOURSE_STRICT=1` asked to be told so."""
 
 
@@ -23,7 +23,7 @@ def check(function: Any, *, seed: int | None = None) -> None:
         seed: which random inputs to try; by default they are your own and stay the same.
 
     Raises:
-        CheckFailed: the function is not right, and the variable `PGCOURSE_STRICT` is 1.
+        CheckFailedError: the function is not right, and the variable `PGCOURSE_STRICT` is 1.
     """
     from pgcourse.checks import core, show
     from pgcourse.checks.holder import Holder
@@ -37,7 +37,7 @@ def check(function: Any, *, seed: int | None = None) -> None:
         verdict = core.examine(exercise, Holder({name: function}), own)
     _display(show.Shown(verdict))
     if os.environ.get("PGCOURSE_STRICT") == "1" and not verdict.right:
-        raise CheckFailed(show.as_text(verdict))
+        raise CheckFailedError(show.as_text(verdict))
 
 
 def _display(shown: Any) -> None:

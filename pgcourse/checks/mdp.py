@@ -109,11 +109,11 @@ def _without_last(P: Any, d0: Any, T: int) -> Any:
     return list({(tuple(s[:-1]), tuple(a)) for s, a in enumerate_trajectories(P, d0, T)})
 
 
-@ENUMERATE.mistake(
-    "impossible trajectories",
-    "sec-enumeration",
-    [lambda P, d0, T: _everything(P, np.ones(len(d0)) / len(d0), T)],
-)
+def _all_starts_too(P: Any, d0: Any, T: int) -> Any:
+    return enumerate_trajectories(np.full(P.shape, 1 / len(P)), np.ones(len(P)) / len(P), T)
+
+
+@ENUMERATE.mistake("impossible trajectories", "sec-enumeration", [_all_starts_too])
 def _everything(P: Any, d0: Any, T: int) -> Any:
     """You list every combination of states and actions. A trajectory through a transition with
     P(s' | s, a) = 0, or from a state with d_0(s) = 0, cannot happen."""
@@ -331,7 +331,8 @@ def _state_laws(P: Any, d0: Any, pi: Any, steps: int) -> Any:
 
 def _is_plain_average(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
     """Tell whether `got` is an average of Pr(s_t = s) over the first n steps, for some n."""
-    d = _state_laws(*args[:3], 2000)
+    P, d0, pi, _ = args
+    d = _state_laws(P, d0, pi, 2000)
     means = np.cumsum(d, axis=0) / np.arange(1, len(d) + 1)[:, None]
     candidates = np.vstack([means[1:], d[-1:]])
     return bool(np.abs(candidates - got / got.sum()).max(axis=1).min() < 1e-9)

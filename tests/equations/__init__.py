@@ -50,7 +50,8 @@ class Equation:
 
     def rows(self, seed: int = 0) -> Iterable[tuple[Any, Any, Any]]:
         """Yield (case, left, right) for every case."""
-        assert self.function is not None and self.cases is not None
+        assert self.function is not None
+        assert self.cases is not None
         for case in self.cases(np.random.default_rng(seed)):
             left, right = self.function(case)
             yield case, left, right

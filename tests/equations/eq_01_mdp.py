@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def product(case: Case, steps: slice = slice(None), start: bool = True) -> Float
 
 @equation(
     "path-law",
-    r"p_\theta(\tau) = d_0(s_0) \prod_{t=0}^{T-1} \pi_\theta(a_t \mid s_t)\, P(s_{t+1} \mid s_t, a_t)",
+    r"p_\theta(\tau) = d_0(s_0) \prod_{t=0}^{T-1} \pi_\theta(a_t \mid s_t)\, "
+    r"P(s_{t+1} \mid s_t, a_t)",
     on=episodic,
 )
 def path_law(case: Case) -> tuple[Floats, Floats]:
@@ -349,9 +351,7 @@ def horizon_limit(case: Case) -> tuple[list[float], float]:
     P_pi, r_pi = chain(mdp, pi)
     J = mdp.d0 @ np.linalg.solve(np.eye(mdp.S) - mdp.gamma * P_pi, r_pi)
     sizes = [2**k for k in range(3, 11)]
-    gaps = [
-        abs(J - expected_rewards((MDP(mdp.P, mdp.R, mdp.d0, mdp.gamma, T), pi))) for T in sizes
-    ]
+    gaps = [abs(J - expected_rewards((replace(mdp, horizon=T), pi))) for T in sizes]
     bounds = [mdp.gamma**T / (1 - mdp.gamma) * np.abs(mdp.R).max() for T in sizes]
     assert all(gap <= bound + 1e-12 * abs(J) for gap, bound in zip(gaps, bounds, strict=True))
     return bounds, 0.0

@@ -638,7 +638,7 @@ def grown(case: Cube, cross: float = 1.0, all_terms: bool = True) -> float:
     r" = D \Bigl( \frac{\Delta^4}{\sigma^2} + 14 \Delta^2 + 15 \sigma^2 \Bigr) \\"
     r" & \qquad + \frac{D (D - 1)}{\sigma^2} \Bigl( 2 \Delta^4 + 12 \Delta^2 \sigma^2 + 8 \sigma^4"
     r" + (D - 1)(\Delta^2 + \sigma^2)^2 \Bigr)"
-    r"\end{aligned}",
+    r" \end{aligned}",
     on=cubes,
 )
 def variance_in_dimension(case: Cube) -> tuple[float, float]:

@@ -91,7 +91,7 @@
       arrow("gradient", mu, now.gradient / fine, bottom + 44, "gradient"),
       make("text", { x: PAD, y: bottom + 21 }, "average ĝ"),
       make("text", { x: PAD, y: bottom + 49 }, "exact"),
-      make("text", { x: PAD, y: bottom + 76 }, `Tick to tick: ${unit} for samples, ${fine} for averages`),
+      make("text", { x: PAD, y: bottom + 76, class: "units", "data-samples": unit, "data-averages": fine }, `Tick to tick: ${unit} for samples, ${fine} for averages`),
     );
   }
 
@@ -165,6 +165,7 @@
       update();
     });
 
+    box.dataset.target = TARGET;
     box.replaceChildren(svg, controls, table, status);
     update();
   }
