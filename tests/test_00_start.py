@@ -18,7 +18,7 @@ def test_importing_the_package_is_quick_and_brings_no_torch() -> None:
 
 def test_the_page_shows_a_check_for_each_verdict() -> None:
     page = (ROOT / "book/00_start.md").read_text(encoding="utf-8")
-    cells = re.findall(r"```\{code-cell\} python\n(.*?)```", page, re.S)
+    cells = re.findall(r"```\{code-cell\} python\n(?::[^\n]*\n)?(.*?)```", page, re.S)
     code = "\n".join(cells)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     told = [line for line in out.stdout.splitlines() if line[:1] in "✓✗○"]

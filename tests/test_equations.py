@@ -14,7 +14,7 @@ EQUATIONS = equations.load()
 MISPRINTS = [
     pytest.param(e, m, id=f"{e.label}: {m.name}") for e in EQUATIONS.values() for m in e.misprints
 ]
-DISPLAY = re.compile(r"^```\{math\}\n((?::\w+:.*\n)*)(.*?)^```", re.M | re.S)
+DISPLAY = re.compile(r"^```\{math\}\n((?::\w+:[^\n]*\n)*)(.*?)^```", re.M | re.S)
 
 
 def page_displays(text: str) -> dict[str | None, str]:
