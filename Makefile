@@ -37,8 +37,10 @@ book: chapters ## build the book; warnings are errors
 PYTEST = "$(BIN)/python" -m pytest -q -n $(JOBS)
 
 test: chapters ## run all tests; those in a browser need `make book` first
-	@$(PYTEST) --dist loadfile --nbval --ignore=tests/test_browser.py tests solutions
-	@$(PYTEST) --dist worksteal tests/test_browser.py
+	@failed=0; \
+	$(PYTEST) --dist loadfile --nbval --ignore=tests/test_browser.py tests solutions || failed=1; \
+	$(PYTEST) --dist worksteal tests/test_browser.py || failed=1; \
+	exit $$failed
 
 lab: setup ## open the exercises in JupyterLab
 	@"$(BIN)/jupyter-lab" --notebook-dir=exercises
