@@ -487,162 +487,6 @@ def _(route: Any) -> Floats:
     return np.array([2 - np.sqrt(2), -(6 + 2 * np.sqrt(2))])
 
 
-# --- J is not concave ----------------------------------------------------------------------------
-
-
-def door() -> MDP:
-    """A hall and a room behind a door; two steps, state 2 is the end."""
-    P, R = np.zeros((3, 2, 3)), np.zeros((3, 2))
-    P[:, :, 2] = 1
-    P[0, 1] = [0, 1, 0]
-    R[0, 0], R[1, 1] = 1, 4
-    return MDP(P, R, np.array([1.0, 0, 0]), 1.0, 2)
-
-
-def pairs(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    yield from rng.uniform(size=(8, 2)).tolist()
-
-
-@equation("door-return", r"J(\theta) = (1 - p) \cdot 1 + p\,q \cdot 4", on=pairs)
-def door_return(case: tuple[float, float]) -> tuple[float, float]:
-    """The recursion in the world of the door against the sum over its three outcomes."""
-    p, q = case
-    pi = np.array([[1 - p, p], [1 - q, q], [0.5, 0.5]])
-    return float(recursion(door(), pi)), 1 - p + 4 * p * q
-
-
-@misprint("door-return", "the room paid without its door")
-def _(case: tuple[float, float]) -> float:
-    return 1 - case[0] + 4 * case[1]
-
-
-@misprint("door-return", "the hall always paid")
-def _(case: tuple[float, float]) -> float:
-    return 1 + 4 * case[0] * case[1]
-
-
-def sigmoid(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
-
-
-def one_choice(x: Any, rewards: Any = (0.0, 1.0)) -> Any:
-    """Expected reward of one choice between two actions with logits 0 and x."""
-    return recursion(
-        MDP(np.ones((1, 2, 1)), np.array([rewards]), np.ones(1), 1.0, 1),
-        ratio(np.array([[0 * x, x]])),
-    )
-
-
-def negative_pairs(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    for _ in range(1000):
-        x, y = -rng.uniform(0, 20, size=2)
-        yield x, x + (y - x) * rng.choice([1.0, 1e-4])
-
-
-@inequality(
-    "chord",
-    r"J\Bigl(\frac{\theta + \theta'}{2}\Bigr) \;\le\; "
-    r"\tfrac12 \bigl[ J(\theta) + J(\theta') \bigr] \qquad (\theta, \theta' \le 0)",
-    on=negative_pairs,
-    tightness=1e-6,
-)
-def chord(case: tuple[float, float]) -> tuple[float, float]:
-    """The objective of one choice at a midpoint against the middle of the chord."""
-    x, y = case
-    return float(one_choice((x + y) / 2)), (sigmoid(x) + sigmoid(y)) / 2
-
-
-@misprint("chord", "the geometric mean: log J, which is concave, for J")
-def _(case: tuple[float, float]) -> float:
-    return float(np.sqrt(sigmoid(case[0]) * sigmoid(case[1])))
-
-
-@misprint("chord", "the lower end for the middle")
-def _(case: tuple[float, float]) -> float:
-    return float(sigmoid(min(case)))
-
-
-@misprint("chord", "for theta above 0 too: left side plus the gap of the mirrored chord")
-def _(case: tuple[float, float]) -> float:
-    x, y = -case[0], -case[1]
-    return float(sigmoid(-(x + y) / 2) + (sigmoid(x) + sigmoid(y)) / 2 - sigmoid((x + y) / 2))
-
-
-Choice = tuple[float, tuple[float, float]]
-
-
-def choices(rng: np.random.Generator) -> Iterator[Choice]:
-    for _ in range(8):
-        r0, r1 = rng.normal(size=2)
-        yield rng.uniform(-6, 6), (r0, r1)
-
-
-def exact_slope(case: Choice) -> float:
-    """Derivative of J by a complex step: exact to rounding, nothing is subtracted."""
-    x, rewards = case
-    return float(one_choice(x + 1e-30j, rewards).imag / 1e-30)
-
-
-@equation(
-    "plateau",
-    r"\frac{\dd J}{\dd \theta} = p\,(1 - p)\,\bigl( R[0, 1] - R[0, 0] \bigr), \qquad "
-    r"p = \frac{1}{1 + e^{-\theta}}",
-    on=choices,
-)
-def plateau(case: Choice) -> tuple[float, float]:
-    """The derivative of one choice by a complex step against the closed form."""
-    x, (r0, r1) = case
-    return exact_slope(case), sigmoid(x) * sigmoid(-x) * (r1 - r0)
-
-
-@misprint("plateau", "rewards subtracted the other way round")
-def _(case: Choice) -> float:
-    x, (r0, r1) = case
-    return sigmoid(x) * sigmoid(-x) * (r0 - r1)
-
-
-@misprint("plateau", "the factor 1 - p missing")
-def _(case: Choice) -> float:
-    x, (r0, r1) = case
-    return sigmoid(x) * (r1 - r0)
-
-
-@misprint("plateau", "the sum of the rewards")
-def _(case: Choice) -> float:
-    x, (r0, r1) = case
-    return sigmoid(x) * sigmoid(-x) * (r0 + r1)
-
-
-def many_choices(rng: np.random.Generator) -> Iterator[Choice]:
-    for _ in range(1000):
-        r0, r1 = rng.normal(size=2)
-        yield rng.uniform(-25, 25), (r0, r1)
-
-
-@inequality(
-    "plateau-bound",
-    r"\Bigl| \frac{\dd J}{\dd \theta} \Bigr| \;\le\; e^{-|\theta|}\, "
-    r"\bigl| R[0, 1] - R[0, 0] \bigr|",
-    on=many_choices,
-    tightness=1e-6,
-)
-def plateau_bound(case: Choice) -> tuple[float, float]:
-    """The size of the derivative by a complex step against the exponential bound."""
-    x, (r0, r1) = case
-    return abs(exact_slope(case)), float(np.exp(-abs(x)) * abs(r1 - r0))
-
-
-@misprint("plateau-bound", "theta squared in the exponent")
-def _(case: Choice) -> float:
-    x, (r0, r1) = case
-    return float(np.exp(-(x**2)) * abs(r1 - r0))
-
-
-@misprint("plateau-bound", "the factor of the rewards missing")
-def _(case: Choice) -> float:
-    return float(np.exp(-abs(case[0])))
-
-
 # --- uphill --------------------------------------------------------------------------------------
 
 
@@ -770,3 +614,159 @@ def _(case: Direction) -> list[float]:
 @misprint("first-order-gain", "the length, not squared")
 def _(case: Direction) -> list[float]:
     return gains(case, power=1)
+
+
+# --- J is not concave ----------------------------------------------------------------------------
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def one_choice(x: Any, rewards: Any = (0.0, 1.0)) -> Any:
+    """Expected reward of one choice between two actions with logits 0 and x."""
+    return recursion(
+        MDP(np.ones((1, 2, 1)), np.array([rewards]), np.ones(1), 1.0, 1),
+        ratio(np.array([[0 * x, x]])),
+    )
+
+
+Choice = tuple[float, tuple[float, float]]
+
+
+def choices(rng: np.random.Generator) -> Iterator[Choice]:
+    for _ in range(8):
+        r0, r1 = rng.normal(size=2)
+        yield rng.uniform(-6, 6), (r0, r1)
+
+
+def exact_slope(case: Choice) -> float:
+    """Derivative of J by a complex step: exact to rounding, nothing is subtracted."""
+    x, rewards = case
+    return float(one_choice(x + 1e-30j, rewards).imag / 1e-30)
+
+
+@equation(
+    "plateau",
+    r"\frac{\dd J}{\dd \theta} = p\,(1 - p)\,\bigl( R[0, 1] - R[0, 0] \bigr), \qquad "
+    r"p = \frac{1}{1 + e^{-\theta}}",
+    on=choices,
+)
+def plateau(case: Choice) -> tuple[float, float]:
+    """The derivative of one choice by a complex step against the closed form."""
+    x, (r0, r1) = case
+    return exact_slope(case), sigmoid(x) * sigmoid(-x) * (r1 - r0)
+
+
+@misprint("plateau", "rewards subtracted the other way round")
+def _(case: Choice) -> float:
+    x, (r0, r1) = case
+    return sigmoid(x) * sigmoid(-x) * (r0 - r1)
+
+
+@misprint("plateau", "the factor 1 - p missing")
+def _(case: Choice) -> float:
+    x, (r0, r1) = case
+    return sigmoid(x) * (r1 - r0)
+
+
+@misprint("plateau", "the sum of the rewards")
+def _(case: Choice) -> float:
+    x, (r0, r1) = case
+    return sigmoid(x) * sigmoid(-x) * (r0 + r1)
+
+
+def many_choices(rng: np.random.Generator) -> Iterator[Choice]:
+    for _ in range(1000):
+        r0, r1 = rng.normal(size=2)
+        yield rng.uniform(-25, 25), (r0, r1)
+
+
+@inequality(
+    "plateau-bound",
+    r"\Bigl| \frac{\dd J}{\dd \theta} \Bigr| \;\le\; e^{-|\theta|}\, "
+    r"\bigl| R[0, 1] - R[0, 0] \bigr|",
+    on=many_choices,
+    tightness=1e-6,
+)
+def plateau_bound(case: Choice) -> tuple[float, float]:
+    """The size of the derivative by a complex step against the exponential bound."""
+    x, (r0, r1) = case
+    return abs(exact_slope(case)), float(np.exp(-abs(x)) * abs(r1 - r0))
+
+
+@misprint("plateau-bound", "theta squared in the exponent")
+def _(case: Choice) -> float:
+    x, (r0, r1) = case
+    return float(np.exp(-(x**2)) * abs(r1 - r0))
+
+
+@misprint("plateau-bound", "the factor of the rewards missing")
+def _(case: Choice) -> float:
+    return float(np.exp(-abs(case[0])))
+
+
+def negative_pairs(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    for _ in range(1000):
+        x, y = -rng.uniform(0, 20, size=2)
+        yield x, x + (y - x) * rng.choice([1.0, 1e-4])
+
+
+@inequality(
+    "chord",
+    r"J\Bigl(\frac{\theta + \theta'}{2}\Bigr) \;\le\; "
+    r"\tfrac12 \bigl[ J(\theta) + J(\theta') \bigr] \qquad (\theta, \theta' \le 0)",
+    on=negative_pairs,
+    tightness=1e-6,
+)
+def chord(case: tuple[float, float]) -> tuple[float, float]:
+    """The objective of one choice at a midpoint against the middle of the chord."""
+    x, y = case
+    return float(one_choice((x + y) / 2)), (sigmoid(x) + sigmoid(y)) / 2
+
+
+@misprint("chord", "the geometric mean: log J, which is concave, for J")
+def _(case: tuple[float, float]) -> float:
+    return float(np.sqrt(sigmoid(case[0]) * sigmoid(case[1])))
+
+
+@misprint("chord", "the lower end for the middle")
+def _(case: tuple[float, float]) -> float:
+    return float(sigmoid(min(case)))
+
+
+@misprint("chord", "for theta above 0 too: left side plus the gap of the mirrored chord")
+def _(case: tuple[float, float]) -> float:
+    x, y = -case[0], -case[1]
+    return float(sigmoid(-(x + y) / 2) + (sigmoid(x) + sigmoid(y)) / 2 - sigmoid((x + y) / 2))
+
+
+def door() -> MDP:
+    """A hall and a room behind a door; two steps, state 2 is the end."""
+    P, R = np.zeros((3, 2, 3)), np.zeros((3, 2))
+    P[:, :, 2] = 1
+    P[0, 1] = [0, 1, 0]
+    R[0, 0], R[1, 1] = 1, 4
+    return MDP(P, R, np.array([1.0, 0, 0]), 1.0, 2)
+
+
+def pairs(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    yield from rng.uniform(size=(8, 2)).tolist()
+
+
+@equation("door-return", r"J(\theta) = (1 - p) \cdot 1 + p\,q \cdot 4", on=pairs)
+def door_return(case: tuple[float, float]) -> tuple[float, float]:
+    """The recursion in the world of the door against the sum over its three outcomes."""
+    p, q = case
+    pi = np.array([[1 - p, p], [1 - q, q], [0.5, 0.5]])
+    return float(recursion(door(), pi)), 1 - p + 4 * p * q
+
+
+@misprint("door-return", "the room paid without its door")
+def _(case: tuple[float, float]) -> float:
+    return 1 - case[0] + 4 * case[1]
+
+
+@misprint("door-return", "the hall always paid")
+def _(case: tuple[float, float]) -> float:
+    return 1 + 4 * case[0] * case[1]
