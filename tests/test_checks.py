@@ -233,7 +233,8 @@ def expected_return(P, R, d0, pi, gamma, horizon):
     try:
         assert core.examine(EXERCISES["hello_grader"], remote).right
         crashed = core.examine(EXERCISES["expected_return"], remote)
-        assert (crashed.status, crashed.mistake) == ("wrong", None)
+        assert crashed.difference is not None
+        assert "broke off" in crashed.difference.text
         assert core.examine(EXERCISES["hello_grader"], remote).right  # a new process took over
         missing = core.examine(EXERCISES["trajectory_prob"], remote)
         assert missing.mistake == "edit outside the blank"
@@ -258,6 +259,16 @@ def state_visitation(P, d0, pi, gamma):
         late = core.examine(EXERCISES["state_visitation"], remote)
         assert late.difference is not None
         assert "TimeoutError" in late.difference.text
+    finally:
+        remote.close()
+
+
+def test_a_notebook_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
+    remote = Remote(notebook_of(tmp_path, "while True:\n    pass\n"), run_seconds=5)
+    try:
+        verdict = core.examine(EXERCISES["hello_grader"], remote)
+        assert verdict.difference is not None
+        assert "the notebook did not end within 5 s" in verdict.difference.text
     finally:
         remote.close()
 

@@ -137,37 +137,46 @@ class Remote:
 
     Args:
         path: the notebook (`.ipynb`) or percent script (`.py`).
-        seconds: how long one call, or running the notebook, may take.
+        seconds: how long one call may take.
+        run_seconds: how long running the notebook may take.
     """
 
-    def __init__(self, path: Path | str, seconds: float = 60.0) -> None:
-        self.path, self.seconds = str(path), seconds
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "pgcourse.checks.holder", self.path]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, path: Path | str, seconds: float = 60.0, run_seconds: float = 600.0) -> None:
+        self.path, self.seconds, self.run_seconds = str(path), seconds, run_seconds
+        self.process: subprocess.Popen[bytes] | None = None
 
     def answer(self, request: Request) -> Answer:
         """Send the request; silence, a crash or nonsense comes back as `Raised`."""
-        if self.process.poll() is not None:
-            self.process = self._start()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         try:
-            write_frame(self.process.stdin, msgspec.msgpack.encode(request))
-            frame = read_frame(self.process.stdout, time.monotonic() + self.seconds)
+            pipe_in, pipe_out = self._pipes()
+            write_frame(pipe_in, msgspec.msgpack.encode(request))
+            frame = read_frame(pipe_out, time.monotonic() + self.seconds)
             answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
-        except TimeoutError:
+        except TimeoutError as error:
             self.close()
-            return Raised("TimeoutError", f"no answer within {self.seconds:g} s")
-        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            return Raised("TimeoutError", str(error) or f"no answer within {self.seconds:g} s")
+        except (OSError, EOFError, msgspec.MsgspecError):
             self.close()
-            return Raised(type(error).__name__, "the process that ran the function broke off")
+            return Raised("EOFError", "the process that ran the function broke off")
         return answer
+
+    def _pipes(self) -> tuple[Any, Any]:
+        """Return the pipes of a process that has run the notebook, a new one where needed."""
+        if self.process is None or self.process.poll() is not None:
+            command = [sys.executable, "-m", "pgcourse.checks.holder", self.path]
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+            try:
+                read_frame(self.process.stdout, time.monotonic() + self.run_seconds)
+            except TimeoutError:
+                text = f"the notebook did not end within {self.run_seconds:g} s"
+                raise TimeoutError(text) from None
+        return self.process.stdin, self.process.stdout
 
     def close(self) -> None:
         """End the second process."""
+        if self.process is None:
+            return
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -244,6 +253,7 @@ def serve(path: str) -> None:
     os.dup2(nothing, 1)  # what the notebook prints must not look like a frame
     pgcourse.checks.check = lambda *args, **kwargs: None
     holder = Holder(run_cells(path))
+    write_frame(frames_out, b"ready")
     while True:
         try:
             frame = read_frame(frames_in)
