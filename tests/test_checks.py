@@ -119,6 +119,24 @@ def test_memory_of_earlier_calls_is_seen() -> None:
     assert judge(TOY, counting).mistake == "remembers earlier calls"
 
 
+def test_a_branch_that_returns_nothing_is_seen() -> None:
+    def only_long(x: Any) -> Any:
+        if len(x) > 2:
+            return 2 * x
+
+    assert judge(TOY, only_long).mistake == "returns nothing"
+
+
+def test_an_answer_that_cannot_be_read_is_wrong() -> None:
+    class Forger:
+        def answer(self, request: wire.Request) -> wire.Answer:
+            return wire.Returned(wire.Array("float64", (2,), b"too short"))
+
+    verdict = core.examine(TOY, Forger())
+    assert verdict.difference is not None
+    assert "cannot be compared" in verdict.difference.text
+
+
 def test_a_view_of_the_input_is_seen_where_it_matters() -> None:
     same = core.Exercise("toy", lambda x: x, toy_inputs, fresh=True)
     assert judge(same, lambda x: x).mistake == "shares memory with its input"

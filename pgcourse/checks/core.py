@@ -149,8 +149,8 @@ GENERIC = {
     "arguments must stay as they were.",
     "returns nothing": "The function ended without a `return`; printing a value or storing it "
     "in a variable does not hand it back.",
-    "changes its input": "The values are right, but an argument was different after the call. "
-    "Work on a copy: `x = x - 1` makes a new array, `x -= 1` changes the caller's.",
+    "changes its input": "An argument was different after the call. Work on a copy: "
+    "`x = x - 1` makes a new array, `x -= 1` changes the caller's.",
     "overwrites an earlier result": "A later call changed the array that an earlier call "
     "returned. Make a new array in each call.",
     "remembers earlier calls": "The same arguments gave another result the second time. The "
@@ -187,8 +187,14 @@ def chapter_of(name: str) -> int:
 
 
 def own_seed() -> int:
-    """Return the seed of this student's inputs: `PGCOURSE_SEED`, or one made of the user name."""
+    """Return the seed of this student's inputs: `PGCOURSE_SEED`, or one made of the user name.
+
+    Raises:
+        ValueError: the variable is no whole number >= 0.
+    """
     if text := os.environ.get("PGCOURSE_SEED"):
+        if not text.isdecimal():
+            raise ValueError(f"PGCOURSE_SEED must be a whole number >= 0, got {text!r}")
         return int(text)
     try:
         return zlib.crc32(getpass.getuser().encode())
@@ -214,7 +220,7 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
         seed: of the random inputs.
     """
     cases = list(exercise.inputs(np.random.default_rng(seed)))
-    cotangents = [_cotangent(exercise, args, seed) for args in cases]
+    cotangents = [cotangent_for(exercise, args, seed) for args in cases]
     requests = [exercise.request(a, c) for a, c in zip(cases, cotangents, strict=True)]
     answers = list(_ask(callee, requests))
     if generic := _without_value(exercise, answers[0]):
@@ -222,7 +228,7 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     failures = [
         (args, answer, difference)
         for args, answer in zip(cases, answers, strict=False)
-        if (difference := _difference(exercise, exercise.reference(*args), answer))
+        if (difference := _difference(exercise, args, answer))
     ]
     if failures:
         return _explain(exercise, failures)
@@ -252,13 +258,17 @@ def _without_value(exercise: Exercise, answer: Answer) -> Verdict | None:
     return None
 
 
-def _difference(exercise: Exercise, expected: Any, answer: Answer) -> Difference | None:
-    if isinstance(answer, Returned):
-        return exercise.compare(expected, answer.value)
+def _difference(exercise: Exercise, args: tuple[Any, ...], answer: Answer) -> Difference | None:
+    """Compare an answer with the right one; what cannot be compared is not right."""
     if isinstance(answer, Raised):
         where = f", at: {answer.line}" if answer.line else ""
         return Difference("raised", f"raised {answer.type}: {answer.message}{where}")
-    return Difference("blank", answer.reason)
+    if isinstance(answer, Unusable):
+        return Difference("blank", answer.reason)
+    try:
+        return exercise.compare(exercise.reference(*args), answer.value)
+    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        return Difference("type", f"got something that cannot be compared: {error}")
 
 
 Failure = tuple[tuple[Any, ...], Answer, Difference]
@@ -266,23 +276,31 @@ Failure = tuple[tuple[Any, ...], Answer, Difference]
 
 def _explain(exercise: Exercise, failures: Sequence[Failure]) -> Verdict:
     """Name the mistake that imitates most of the wrong answers, or show the first of them."""
-    args, _, difference = failures[0]
     shares = [_share_explained(exercise, mistake, failures) for mistake in exercise.mistakes]
     best = max(shares, default=0.0)
-    mistake = exercise.mistakes[shares.index(best)] if best >= ENOUGH_TO_NAME else None
-    if mistake:
-        args, _, difference = next(f for f in failures if _imitates(exercise, mistake, f))
-    changed = any(isinstance(a, Returned) and a.changed for _, a, _ in failures)
-    says = mistake.says if mistake else GENERIC["changes its input"][24:] if changed else ""
-    return Verdict(
-        exercise.name,
-        "wrong",
-        says,
-        mistake.name if mistake else "changes its input" if changed else None,
-        mistake.see if mistake else "",
-        difference,
-        named(exercise, args),
-    )
+    if best >= ENOUGH_TO_NAME:
+        mistake = exercise.mistakes[shares.index(best)]
+        seen = next(f for f in failures if _imitates(exercise, mistake, f))
+        told = (mistake.says, mistake.name, mistake.see)
+    else:
+        seen = failures[0]
+        name = _misconduct(seen[1])
+        told = (GENERIC[name] if name else "", name, "")
+    args, _, difference = seen
+    return Verdict(exercise.name, "wrong", *told, difference, named(exercise, args))
+
+
+def _misconduct(answer: Answer) -> str | None:
+    """Name what went wrong beside the values."""
+    if not isinstance(answer, Returned):
+        return None
+    signs = {
+        "returns nothing": answer.value == Blank("None"),
+        "changes its input": answer.changed,
+        "overwrites an earlier result": answer.stale,
+        "shares memory with its input": answer.shares,
+    }
+    return next((name for name, seen in signs.items() if seen), None)
 
 
 def _share_explained(exercise: Exercise, mistake: Mistake, failures: Sequence[Failure]) -> float:
@@ -327,70 +345,59 @@ def _conduct(
     cotangents: list[Any],
     answers: list[Answer],
 ) -> Verdict | None:
-    """Judge what the values do not show: inputs changed, results reused, gradients."""
+    """Judge what right values do not show: inputs changed, results reused, gradients."""
     *answers, again = answers
-    name, args = None, cases[0]
-    for args, answer, cotangent in zip(cases, answers, cotangents, strict=True):
-        assert isinstance(answer, Returned)
-        if answer.changed:
-            name = "changes its input"
-        elif answer.stale:
-            name = "overwrites an earlier result"
-        elif answer.shares:
-            name = "shares memory with its input"
-        elif exercise.gradient_of:
-            name = _gradient_fault(exercise, args, cotangent, answer)
-        if name:
+    for args, cotangent, answer in zip(cases, cotangents, answers, strict=True):
+        if name := _misconduct(answer) or gradient_fault(exercise, args, cotangent, answer):
             break
     else:
         args = cases[0]
-        if _difference(exercise, exercise.reference(*args), again):
-            name = "remembers earlier calls"
-        elif isinstance(again, Returned) and again.stale:
-            name = "overwrites an earlier result"
+        moved = "remembers earlier calls" if _difference(exercise, args, again) else None
+        name = moved or _misconduct(again)
     if not name:
         return None
     return Verdict(exercise.name, "wrong", GENERIC[name], name, inputs=named(exercise, args))
 
 
-def _cotangent(exercise: Exercise, args: tuple[Any, ...], seed: int) -> Any:
+def named(exercise: Exercise, args: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
+    """Pair each argument with its name."""
+    return tuple(zip(inspect.signature(exercise.reference).parameters, args, strict=False))
+
+
+# --- gradients ---------------------------------------------------------------------------------
+
+
+def cotangent_for(exercise: Exercise, args: tuple[Any, ...], seed: int) -> Any:
+    """Draw the cotangent that is pulled back, of the shape of the result; None without graph."""
     if not exercise.gradient_of:
         return None
-    shape = np.shape(exercise.reference(*args))
-    return np.random.default_rng([seed, len(args)]).normal(size=shape)
+    return np.random.default_rng(seed).normal(size=np.shape(exercise.reference(*args)))
 
 
-def _gradient_fault(
-    exercise: Exercise, args: tuple[Any, ...], cotangent: Any, answer: Returned
+def gradient_fault(
+    exercise: Exercise, args: tuple[Any, ...], cotangent: Any, answer: Answer
 ) -> str | None:
-    """Compare gradients with central differences of the reference."""
-    for position, gradient in zip(exercise.gradient_of, answer.gradients, strict=True):
-        expected = _difference_quotient(exercise, args, position, cotangent)
+    """Compare the gradients of an answer with central differences of the reference."""
+    gradients = answer.gradients if isinstance(answer, Returned) else []
+    for position, gradient in zip(exercise.gradient_of, gradients, strict=True):
+        expected = _central_differences(exercise, args, position, cotangent)
         got = None if isinstance(gradient, Blank) else decode(gradient)
-        scale = float(np.max(np.abs(expected), initial=0.0))
-        if got is None or not np.allclose(got, expected, rtol=0, atol=1e-5 * scale + 1e-7):
+        slack = 1e-5 * float(np.max(np.abs(expected), initial=0.0)) + 1e-7
+        if got is None or not np.allclose(got, expected, rtol=0, atol=slack):
             return "no gradient"
     return None
 
 
-def _difference_quotient(
-    exercise: Exercise, args: tuple[Any, ...], position: int, cotangent: Any
+def _central_differences(
+    exercise: Exercise, args: tuple[Any, ...], position: int, cotangent: Any, h: float = 1e-5
 ) -> np.ndarray:
-    slope = np.zeros(args[position].shape)
-    for index in np.ndindex(slope.shape):
-        ends = []
-        for h in (1e-5, -1e-5):
-            moved = args[position].copy()
-            moved[index] += h
-            value = exercise.reference(*args[:position], moved, *args[position + 1 :])
-            ends.append(np.sum(cotangent * np.asarray(value)))
-        slope[index] = (ends[0] - ends[1]) / 2e-5
-    return slope
+    def pulled(x: np.ndarray) -> float:
+        value = exercise.reference(*args[:position], x, *args[position + 1 :])
+        return float(np.sum(cotangent * np.asarray(value)))
 
-
-def named(exercise: Exercise, args: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
-    """Pair each argument with its name."""
-    return tuple(zip(inspect.signature(exercise.reference).parameters, args, strict=False))
+    x = args[position]
+    steps = h * np.eye(x.size).reshape(x.size, *x.shape)
+    return np.reshape([(pulled(x + e) - pulled(x - e)) / (2 * h) for e in steps], x.shape)
 
 
 # --- comparing ---------------------------------------------------------------------------------
@@ -426,7 +433,7 @@ def describe(value: Value) -> str:
         hint = "; wrap it in list(...)" if value.type == "generator" else ""
         return f"a {value.type}{hint}"
     if isinstance(value, Blank):
-        return f"{value.what} in it"
+        return f"nothing ({value.what})"
     return "text" if isinstance(value, Text) else "truth values"
 
 
