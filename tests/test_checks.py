@@ -121,8 +121,7 @@ def test_memory_of_earlier_calls_is_seen() -> None:
 
 def test_a_branch_that_returns_nothing_is_seen() -> None:
     def only_long(x: Any) -> Any:
-        if len(x) > 2:
-            return 2 * x
+        return 2 * x if len(x) > 2 else None
 
     assert judge(TOY, only_long).mistake == "returns nothing"
 

@@ -281,12 +281,12 @@ def _explain(exercise: Exercise, failures: Sequence[Failure]) -> Verdict:
     if best >= ENOUGH_TO_NAME:
         mistake = exercise.mistakes[shares.index(best)]
         seen = next(f for f in failures if _imitates(exercise, mistake, f))
-        told = (mistake.says, mistake.name, mistake.see)
     else:
         seen = failures[0]
         name = _misconduct(seen[1])
-        told = (GENERIC[name] if name else "", name, "")
+        mistake = Mistake(name or "", GENERIC[name] if name else "", "", ())
     args, _, difference = seen
+    told = mistake.says, mistake.name or None, mistake.see
     return Verdict(exercise.name, "wrong", *told, difference, named(exercise, args))
 
 
