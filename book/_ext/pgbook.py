@@ -330,7 +330,8 @@ def source(title: str, function: Any) -> details:
     code = re.sub(r"\A@.*?(?=^def )", "", code, flags=re.S | re.M)  # the decorator quotes the LaTeX
     box = details(classes=["pg-source"])
     box += summary("", title)
-    box += nodes.literal_block(code, code, language="python")
+    # Not coloured: with every chapter's checks on one page, a span a token is a heavy page.
+    box += nodes.literal_block(code, code, language="text")
     return box
 
 

@@ -20,20 +20,20 @@ function nameParts() {
 }
 
 // scrollable-region-focusable: what is wider than its box can be reached and scrolled by keys.
-function focusWhatScrolls() {
-  each("mjx-container[display=true], pre, .pst-scrollable-table-container", (box) => {
-    if (box.scrollWidth > box.clientWidth + 1) {
-      box.tabIndex = 0;
+// Boxes change with the window, the sidebar and folded blocks, so each is watched by itself.
+const boxes = new ResizeObserver((changed) => {
+  for (const { target } of changed) {
+    if (target.scrollWidth > target.clientWidth) {
+      target.tabIndex = 0;
     } else {
-      box.removeAttribute("tabindex");
+      target.removeAttribute("tabindex");
     }
-  });
-}
+  }
+});
 
 nameParts();
-window.addEventListener("load", () => {
-  Promise.resolve(window.MathJax?.startup?.promise).then(focusWhatScrolls);
+window.addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  each("mjx-container[display=true], pre, .pst-scrollable-table-container", (box) => boxes.observe(box));
 });
-window.addEventListener("resize", focusWhatScrolls);
-document.addEventListener("toggle", focusWhatScrolls, true); // a formula in a folded block
 window.addEventListener("beforeprint", () => each("article details", (fold) => (fold.open = true)));
