@@ -64,10 +64,10 @@ def browser() -> Iterator[Any]:
 class Visit:
     """One page, opened from disk, and everything that it asked for or complained about."""
 
-    def __init__(self, browser: Any, address: str) -> None:
+    def __init__(self, browser: Any, address: str, theme: str = "light") -> None:
         self.requests: list[str] = []
         self.errors: list[str] = []
-        self.context = browser.new_context(viewport=DESKTOP)
+        self.context = browser.new_context(viewport=DESKTOP, color_scheme=theme)
         self.context.set_default_timeout(15_000)
         self.context.route(re.compile(r"^(?!file:|data:|blob:)"), lambda route: route.abort())
         self.page = self.context.new_page()

@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
 
 pytest.importorskip("sphinx", reason="the book's packages are not installed")
 
-from pgbook import Display, differences  # type: ignore[import-not-found]  # noqa: E402
+from pgbook import Display, differences  # type: ignore[import-not-found]
 
-from tests.equations import Equation  # noqa: E402
+from tests.equations import Equation
 
 REGISTRY = {"sum": Equation("sum", r"\sum_t x_t = 1", "equation", 1)}
 GOOD = Display("sum", "\n\\sum_t x_t\n  = 1\n", scratch=False, line=3)
