@@ -82,22 +82,19 @@ class Exercise:
         name: of the function.
         reference: gives the right answer from the same arguments.
         inputs: draws argument tuples; plain ones first, then edge cases, all from `rng`.
-        mistakes: named wrong answers, the most specific first; `mistake` adds one.
         compare: says how an answer differs from the right one.
         fresh: whether the result must share no memory with the arguments.
         gradient_of: positions of arguments whose gradient is checked too.
+        mistakes: named wrong answers, the most specific first; `mistake` adds one.
     """
 
     name: str
     reference: Callable[..., Any]
     inputs: Callable[[np.random.Generator], Iterable[tuple[Any, ...]]]
-    mistakes: list[Mistake] = field(default_factory=list)
     compare: Compare = lambda expected, got: compare_arrays(expected, got)
     fresh: bool = False
     gradient_of: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mistakes", list(self.mistakes))
+    mistakes: list[Mistake] = field(default_factory=list)
 
     def mistake(
         self,
@@ -333,6 +330,8 @@ def _agree(
         return isinstance(answer, Raised) and answer.type == type(error).__name__
     if not isinstance(answer, Returned):
         return False
+    if value is None:
+        return answer.value == Blank("None")
     try:
         return exercise.compare(value, answer.value) is None
     except (TypeError, ValueError):
