@@ -45,13 +45,14 @@ class SubmissionFile(pytest.File):
         """Yield one item an exercise function."""
         from pgcourse.checks.core import own_seed
         from pgcourse.checks.holder import Remote
-        from pgcourse.checks.submission import asked_for
+        from pgcourse.checks.submission import asked_for, code_cells
 
         try:
-            exercises = asked_for(self.path)
+            cells = code_cells(self.path)
+            exercises = asked_for(cells)
         except (OSError, ValueError) as error:
             raise self.CollectError(str(error)) from None
-        self.remote = Remote(self.path)
+        self.remote = Remote(cells)
         self.session.config.add_cleanup(self.remote.close)
         for exercise in exercises:
             yield FunctionItem.from_parent(

@@ -223,15 +223,8 @@ def test_ill_formed_arrays_are_refused(array: wire.Array) -> None:
 # --- the function in a second process ----------------------------------------------------------
 
 
-def notebook_of(tmp_path: Path, source: str) -> Path:
-    path = tmp_path / "answers.py"
-    path.write_text(source, encoding="utf-8")
-    return path
-
-
-def test_the_same_check_judges_a_function_in_a_second_process(tmp_path: Path) -> None:
-    source = """# %%
-from pgcourse.checks import check
+def test_the_same_check_judges_a_function_in_a_second_process() -> None:
+    source = """from pgcourse.checks import check
 print("noise on standard output")
 # %%
 1 / 0
@@ -246,7 +239,7 @@ def expected_return(P, R, d0, pi, gamma, horizon):
     import os
     os._exit(0)
 """
-    remote = Remote(notebook_of(tmp_path, source))
+    remote = Remote(source.split("# %%\n"))
     try:
         assert core.examine(EXERCISES["hello_grader"], remote).right
         crashed = core.examine(EXERCISES["expected_return"], remote)
@@ -259,7 +252,7 @@ def expected_return(P, R, d0, pi, gamma, horizon):
         remote.close()
 
 
-def test_wrong_answers_have_the_same_names_in_a_second_process(tmp_path: Path) -> None:
+def test_wrong_answers_have_the_same_names_in_a_second_process() -> None:
     source = """
 def expected_return(P, R, d0, pi, gamma, horizon):
     V = 0 * d0
@@ -270,7 +263,7 @@ def state_visitation(P, d0, pi, gamma):
     import time
     time.sleep(30)
 """
-    remote = Remote(notebook_of(tmp_path, source), seconds=5)
+    remote = Remote([source], seconds=5)
     try:
         assert core.examine(EXERCISES["expected_return"], remote).mistake == "not discounted"
         late = core.examine(EXERCISES["state_visitation"], remote)
@@ -280,8 +273,8 @@ def state_visitation(P, d0, pi, gamma):
         remote.close()
 
 
-def test_a_notebook_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
-    remote = Remote(notebook_of(tmp_path, "while True:\n    pass\n"), run_seconds=5)
+def test_a_notebook_that_does_not_end_is_cut_off() -> None:
+    remote = Remote(["while True:\n    pass\n"], run_seconds=5)
     try:
         verdict = core.examine(EXERCISES["hello_grader"], remote)
         assert verdict.difference is not None

@@ -1,7 +1,7 @@
 """The side that holds a student's functions: it calls them and says what happened, as data.
 
-`Holder` serves the check inside one process. Run as a module, it executes a notebook and serves
-its functions to another process, over pipes. It knows no reference and no expected value.
+`Holder` serves the check inside one process. Run as a module, it executes the cells of a notebook
+and serves its functions to another process, over pipes. It knows no reference, no right answer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
@@ -133,16 +132,18 @@ def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
 
 
 class Remote:
-    """Answer requests with the functions of a notebook that runs in a second process.
+    """Answer requests with the functions of code cells that run in a second process.
 
     Args:
-        path: the notebook (`.ipynb`) or percent script (`.py`).
+        cells: source of each code cell.
         seconds: how long one call may take.
-        run_seconds: how long running the notebook may take.
+        run_seconds: how long running all cells may take.
     """
 
-    def __init__(self, path: Path | str, seconds: float = 60.0, run_seconds: float = 600.0) -> None:
-        self.path, self.seconds, self.run_seconds = str(path), seconds, run_seconds
+    def __init__(
+        self, cells: Sequence[str], seconds: float = 60.0, run_seconds: float = 600.0
+    ) -> None:
+        self.cells, self.seconds, self.run_seconds = cells, seconds, run_seconds
         self.process: subprocess.Popen[bytes] | None = None
 
     def answer(self, request: Request) -> Answer:
@@ -161,12 +162,13 @@ class Remote:
         return answer
 
     def _pipes(self) -> tuple[Any, Any]:
-        """Return the pipes of a process that has run the notebook, a new one where needed."""
+        """Return the pipes of a process that has run the cells, a new one where needed."""
         if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, "-m", "pgcourse.checks.holder", self.path]
+            command = [sys.executable, "-m", "pgcourse.checks.holder"]
             pipe = subprocess.PIPE
             self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
             try:
+                write_frame(self.process.stdin, msgspec.msgpack.encode(self.cells))
                 read_frame(self.process.stdout, time.monotonic() + self.run_seconds)
             except TimeoutError:
                 text = f"the notebook did not end within {self.run_seconds:g} s"
@@ -217,19 +219,15 @@ def _read_exactly(stream: Any, size: int, deadline: float | None) -> bytes:
     return bytes(data)
 
 
-def run_cells(path: str) -> dict[str, Any]:
-    """Execute the code cells of a notebook one by one; a failing cell is noted, the rest run."""
-    import jupytext
+def run_cells(cells: Sequence[str]) -> dict[str, Any]:
+    """Execute code cells one by one; a failing cell is noted, the rest run."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    notebook = jupytext.read(path)
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
-        source = TransformerManager().transform_cell(cell.source)
-        source = source.replace("get_ipython()", "_Magics()")
-        namespace["_Magics"] = _Magics
+    namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _Magics}
+    for number, source in enumerate(cells):
         try:
-            exec(compile(source, f"<cell {number}>", "exec"), namespace)
+            plain = TransformerManager().transform_cell(source)
+            exec(compile(plain, f"<cell {number}>", "exec"), namespace)
         except (Exception, SystemExit) as error:
             print(f"cell {number}: {type(error).__name__}: {error}", file=sys.stderr)
     return namespace
@@ -242,8 +240,8 @@ class _Magics:
         return lambda *args, **kwargs: None
 
 
-def serve(path: str) -> None:
-    """Run a notebook, then answer frames from standard input until it closes."""
+def serve() -> None:
+    """Run the cells of the first frame, then answer requests until standard input closes."""
     import pgcourse.checks
 
     frames_out = os.fdopen(os.dup(1), "wb")
@@ -252,7 +250,8 @@ def serve(path: str) -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)  # what the notebook prints must not look like a frame
     pgcourse.checks.check = lambda *args, **kwargs: None
-    holder = Holder(run_cells(path))
+    cells = msgspec.msgpack.decode(read_frame(frames_in), type=list[str])
+    holder = Holder(run_cells(cells))
     write_frame(frames_out, b"ready")
     while True:
         try:
@@ -264,4 +263,4 @@ def serve(path: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve()
