@@ -1,8 +1,6 @@
 """Chapter 4 — policy_gradient: the gradient of J, exactly, by four roads.
 
-Data flow: trajectory -> log p(tau) -> its gradient; (MDP, theta) -> gradient of J, four times.
-
-The policy is the softmax of a table of logits theta `[S, A]`; only enumeration needs a horizon.
+Data flow: trajectory -> log p(tau) -> its gradient; (MDP, logits theta) -> gradient of J.
 """
 
 from __future__ import annotations
@@ -41,9 +39,10 @@ def trajectory_log_prob(mdp: MDP, pi: ArrayLike, states: Ints, actions: Ints) ->
     pi = mdp.policy(pi)
     states, actions = _as_path(states, actions, mdp.S, mdp.A)
     here, there = states[..., :-1], states[..., 1:]
-    factors = [mdp.d0[states[..., :1]], pi[here, actions], mdp.P[here, actions, there]]
+    first, moves = mdp.d0[states[..., :1]], mdp.P[here, actions, there]
+    factors = np.concatenate([first, pi[here, actions], moves], axis=-1)
     with np.errstate(divide="ignore"):  # log 0 is meant
-        return np.asarray(np.log(np.concatenate(factors, axis=-1)).sum(axis=-1))
+        return np.asarray(np.log(factors).sum(axis=-1))
 
 
 def grad_log_prob_trajectory(states: Ints, actions: Ints, theta: ArrayLike) -> Floats:
@@ -65,7 +64,7 @@ def grad_log_prob_trajectory(states: Ints, actions: Ints, theta: ArrayLike) -> F
     """
     theta = as_numbers("theta", theta, (None, None), "[S, A]")
     states, actions = _as_path(states, actions, *theta.shape)
-    at, chosen = np.eye(len(theta))[states[..., :-1]], np.eye(len(theta[0]))[actions]
+    at, chosen = np.eye(theta.shape[0])[states[..., :-1]], np.eye(theta.shape[1])[actions]
     n = np.einsum("...ts,...ta->...sa", at, chosen)
     score: Floats = n - n.sum(axis=-1, keepdims=True) * softmax(theta)
     return score
@@ -93,7 +92,8 @@ def gradient_by_enumeration(mdp: MDP, theta: ArrayLike) -> Floats:
     states, actions = enumerate_trajectories(mdp)
     p = trajectory_prob(mdp, softmax(theta), states, actions)  # [K]
     R = discounted_return(mdp.R[states[:, :-1], actions], mdp.gamma)  # [K]
-    return np.tensordot(p * R, grad_log_prob_trajectory(states, actions, theta), axes=1)
+    scores = grad_log_prob_trajectory(states, actions, theta)  # [K, S, A]
+    return np.tensordot(p * R, scores, axes=1)
 
 
 def gradient_by_solve(mdp: MDP, theta: ArrayLike) -> Floats:
