@@ -679,8 +679,9 @@ def discounted(rng: np.random.Generator) -> Iterator[Discounted]:
 
 @equation(
     "adjoint",
-    r"\grad J(\theta) = \sum_s \lambda(s)\, \bigl[ \grad r_\theta + \gamma\, (\grad P_\theta)\, V"
-    r" \bigr](s), \qquad \lambda = (I - \gamma P_\theta^\top)^{-1}\, d_0",
+    r"\begin{aligned} \grad J(\theta) &= \sum_s \nu(s)\, \bigl[ \grad r_\theta + \gamma\, "
+    r"(\grad P_\theta)\, V \bigr](s) \\ \nu &= (I - \gamma P_\theta^\top)^{-1}\, d_0 "
+    r"\end{aligned}",
     on=discounted,
 )
 def adjoint(case: Discounted) -> tuple[Floats, Floats]:
