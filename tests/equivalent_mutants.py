@@ -2,6 +2,7 @@
 
 SYMMETRIC = "the inner product is symmetric"
 ONE_AXIS = "the exercise asks for one number x, so the new axis is the only one"
+ONE_PATH = "the exercise gives one trajectory, whose table has no axis but 0 and 1"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("expected_return", "d0 @ V -> V @ d0"): SYMMETRIC,
@@ -19,4 +20,5 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "np.stack([z, z ** 2 - 1], axis=-1) -> np.stack([z, z ** 2 - 1])",
     ): ONE_AXIS,
     ("gaussian_score", "1 -> 0"): ONE_AXIS,
+    ("grad_log_prob_trajectory", "-1 -> 1"): ONE_PATH,
 }
