@@ -42,8 +42,14 @@ test: chapters ## run all tests; those in a browser need `make book` first
 	$(PYTEST) --dist worksteal tests/test_browser.py || failed=1; \
 	exit $$failed
 
+# Verdicts link to the built book, which the server hands out under /static. LAB takes options.
 lab: setup ## open the exercises in JupyterLab
-	@"$(BIN)/jupyter-lab" --notebook-dir=exercises
+	@[ -d _build/html ] || echo "lab: the links of a verdict lead to the book; make it with: make book"
+	@PGCOURSE_BOOK=/static/book "$(BIN)/jupyter-lab" --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/exercises --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  "--ServerApp.extra_static_paths=['$(CURDIR)/_build/html']" \
+	  $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(LAB)
 
 exercises: setup ## generate exercises/ from solutions/
 	@"$(BIN)/python" tools/exercises.py

@@ -13,7 +13,7 @@ DESCRIPTION = """\
 The companion of the course on policy gradients.
 
   pgcourse check exercises/01_mdp.ipynb   say what is right and wrong in a notebook
-  pgcourse counts                         count what the course proves (in a checkout)
+  pgcourse counts                         count what the course checks (in a checkout)
 """
 
 

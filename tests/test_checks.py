@@ -136,6 +136,16 @@ def test_an_answer_that_cannot_be_read_is_wrong() -> None:
     assert "cannot be compared" in verdict.difference.text
 
 
+def test_a_call_that_does_not_end_is_stopped_by_name() -> None:
+    def endless(x: Any) -> Any:
+        while True:
+            pass
+
+    verdict = core.examine(TOY, Holder({"toy": endless}, seconds=0.2))
+    assert verdict.mistake == "too slow"
+    assert core.examine(TOY, Holder({"toy": toy}, seconds=0.2)).right
+
+
 def test_a_view_of_the_input_is_seen_where_it_matters() -> None:
     same = core.Exercise("toy", lambda x: x, toy_inputs, fresh=True)
     assert judge(same, lambda x: x).mistake == "shares memory with its input"

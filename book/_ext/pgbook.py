@@ -247,6 +247,32 @@ def passed_through() -> tuple[Callable[..., None], Callable[..., None]]:
     return nothing, nothing
 
 
+# --- Equations cited in docstrings ---------------------------------------------------------------
+
+CITED = re.compile(r"\{eq\}`([^`]+)`")
+
+
+def cite_in_docstring(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings cite as the pages do; the API page is read as reStructuredText."""
+    lines[:] = [CITED.sub(r":eq:`\1`", line) for line in lines]
+
+
+def cite_in_code(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Show the number of a cited equation in included code."""
+    numbers = {
+        identity.removeprefix("equation-"): ".".join(map(str, number))
+        for figures in app.env.toc_fignumbers.values()
+        for identity, number in figures.get("displaymath", {}).items()
+    }
+    for block in doctree.findall(nodes.literal_block):
+        code = CITED.sub(lambda m: f"({numbers.get(m[1], m[1])})", block.astext())
+        if code != block.astext():
+            block.rawsource = code
+            block.children = [nodes.Text(code)]
+
+
 # --- {equation-tests} ---------------------------------------------------------------------------
 
 
@@ -456,6 +482,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-purge-doc", forget_displays)
     app.connect("env-get-outdated", outdated)
     app.connect("env-check-consistency", gate)
+    app.connect("autodoc-process-docstring", cite_in_docstring)
+    app.connect("doctree-resolved", cite_in_code)
     app.connect("doctree-resolved", add_check_marks)
     app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "env_version": 1, "parallel_read_safe": False}

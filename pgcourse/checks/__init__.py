@@ -14,6 +14,10 @@ from typing import Any
 class CheckFailedError(AssertionError):
     """A check did not find the function right, and `PGCOURSE_STRICT=1` asked to be told so."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Show a notebook the verdict, not the insides of the check."""
+        return str(self).splitlines()
+
 
 def check(function: Any, *, seed: int | None = None) -> None:
     """Check a function of the exercises and show what was found.

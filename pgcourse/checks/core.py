@@ -154,6 +154,8 @@ GENERIC = {
     "result may depend on the arguments only.",
     "shares memory with its input": "The result is the caller's array, or a view of it: whoever "
     "changes one changes both. Return a new array.",
+    "too slow": "One call was stopped because it did not end in time. Something loops for ever, or "
+    "visits every possibility where keeping the results of each step would do.",
     "no gradient": "The value is right, but no gradient flows back: somewhere the result was "
     "detached, or rebuilt from plain numbers.",
 }
@@ -289,6 +291,8 @@ def _explain(exercise: Exercise, failures: Sequence[Failure]) -> Verdict:
 
 def _misconduct(answer: Answer) -> str | None:
     """Name what went wrong beside the values."""
+    if isinstance(answer, Raised) and answer.type == "TimeoutError":
+        return "too slow"
     if not isinstance(answer, Returned):
         return None
     signs = {

@@ -10,13 +10,16 @@ import contextlib
 import inspect
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
@@ -46,11 +49,30 @@ class Callee(Protocol):
         ...
 
 
-class Holder:
-    """Answer requests by calling functions of this process."""
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the code inside after `seconds`, where signals can do that."""
+    if threading.current_thread() is not threading.main_thread() or os.name == "nt":
+        yield
+        return
 
-    def __init__(self, functions: Mapping[str, Any]) -> None:
-        self.functions = functions
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Holder:
+    """Answer requests by calling functions of this process, each within `seconds`."""
+
+    def __init__(self, functions: Mapping[str, Any], seconds: float = 10.0) -> None:
+        self.functions, self.seconds = functions, seconds
         self.kept: tuple[Any, Value] = (None, Blank("None"))  # the last result, and its picture
 
     def answer(self, request: Request) -> Answer:
@@ -71,7 +93,8 @@ class Holder:
     def _call(self, function: Callable[..., Any], request: Request, args: list[Any]) -> Answer:
         if request.gradient_of:
             args = _as_leaves(args, request.gradient_of)
-        result = function(*args)
+        with time_limit(self.seconds):
+            result = function(*args)
         value = encode(result)
         changed = [i for i, a in enumerate(args) if encode(a) != encode(decode(request.args[i]))]
         stale = encode(self.kept[0]) != self.kept[1]

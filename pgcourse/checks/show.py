@@ -6,6 +6,7 @@ import os
 import textwrap
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from pgcourse import CHAPTERS
 from pgcourse.checks.core import Verdict, chapter_of
 
+BOOK = Path(__file__).parents[2] / "_build/html/book"
 SIGNS = {"right": "✓", "wrong": "✗", "not attempted": "○"}
 COLOURS = {"right": "#1a7f37", "wrong": "#b35900", "not attempted": "#6e7781"}
 
@@ -33,11 +35,12 @@ class Shown:
 def page_of(verdict: Verdict) -> str:
     """Return where the book explains the mistake: below `PGCOURSE_BOOK`, a folder or an address.
 
-    By default that is the built book of this checkout, seen from the folder of the exercises.
+    By default that is the built book of this checkout, seen from the current folder.
     """
     number = chapter_of(verdict.exercise)
     page = f"{number:02d}_{CHAPTERS[number]}.html"
-    return f"{os.environ.get('PGCOURSE_BOOK', '../_build/html/book')}/{page}#{verdict.see}"
+    book = os.environ.get("PGCOURSE_BOOK") or os.path.relpath(BOOK)
+    return f"{book}/{page}#{verdict.see}"
 
 
 def headline(verdict: Verdict) -> str:
