@@ -190,12 +190,38 @@ def climb_door(y: float) -> float:
     return J(theta)
 
 
-def test_ascent_reaches_the_summit_or_a_plateau_depending_on_the_start() -> None:
+def test_a_thousand_steps_reach_the_summit_or_a_plateau_depending_on_the_start() -> None:
     assert climb_door(-2.0) > 3.9
     assert climb_door(-4.0) < 1.0
 
 
-def test_a_closed_door_is_a_local_maximum_while_the_room_looks_bad() -> None:
+def door_slopes(a: float, b: float) -> tuple[float, float, float]:
+    """J of hall and room and its two slopes, in closed form."""
+    p, q = 1 / (1 + math.exp(-a)), 1 / (1 + math.exp(-b))
+    return 1 - p + 4 * p * q, p * (1 - p) * (4 * q - 1), 4 * p * q * (1 - q)
+
+
+def test_slopes_of_the_door_agree_with_complex_steps() -> None:
+    for a, b in [(0.0, -4.0), (-3.0, -1.0), (2.0, 1.5)]:
+        exact = gradient(door(), np.array([[0, a], [0, b], [0, 0]]))[:2, 1]
+        np.testing.assert_allclose(door_slopes(a, b)[1:], exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("b", "steps"), [(-2.0, 61), (-3.0, 138), (-4.0, 196_482)])
+def test_the_plateau_of_the_door_delays_an_ascent_and_does_not_stop_it(
+    b: float, steps: int
+) -> None:
+    a, taken, J = 0.0, 0, 0.0
+    while taken <= 2 * steps:
+        J, by_door, by_room = door_slopes(a, b)
+        if J > 3.9:
+            break
+        a, b, taken = a + 0.5 * by_door, b + 0.5 * by_room, taken + 1
+    assert taken == pytest.approx(steps, abs=1)
+
+
+def test_a_closed_door_is_best_by_probabilities_while_the_room_looks_bad() -> None:
+    """In p and q a local maximum; in theta, where p > 0 and q grows, it is none."""
     rng = np.random.default_rng(7)
 
     def J(p: float, q: float) -> float:
