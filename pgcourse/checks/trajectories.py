@@ -307,13 +307,13 @@ def _own(trajectories: Any, theta: Any, gamma: float) -> Any:
     return _weighted(lambda r, gamma: r)(trajectories, theta, gamma)
 
 
-@GRADIENT.mistake("not discounted", "equation-return")
+@GRADIENT.mistake("not discounted", "equation-mc-estimator")
 def _undiscounted(trajectories: Any, theta: Any, gamma: float) -> Any:
     """The reward of step t counts gamma^t in the return; you add all rewards with weight 1."""
     return mc_gradient(trajectories, theta, 1.0)
 
 
-@GRADIENT.mistake("discounted one step too much", "equation-return")
+@GRADIENT.mistake("discounted one step too much", "equation-mc-estimator")
 def _late(trajectories: Any, theta: Any, gamma: float) -> Any:
     """The first reward has weight gamma^0 = 1; yours has weight gamma."""
     return gamma * mc_gradient(trajectories, theta, gamma)
@@ -326,7 +326,7 @@ def _shortest(trajectories: Any, theta: Any, gamma: float) -> Any:
     return mc_gradient([(s[: n + 1], a[:n], r[:n]) for s, a, r in trajectories], theta, gamma)
 
 
-@GRADIENT.mistake("minus p missing", "equation-softmax-score")
+@GRADIENT.mistake("minus p missing", "equation-mc-estimator")
 def _no_mean(trajectories: Any, theta: Any, gamma: float) -> Any:
     """The score of an action is e_a minus the probabilities of its state; you have e_a alone."""
     return _weighted(_full, center=False)(trajectories, theta, gamma)

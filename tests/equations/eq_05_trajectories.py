@@ -249,12 +249,13 @@ def worst_gaps(low: float, z: float = Z, shrink: float = 0.5) -> list[float]:
     for N in 4 ** np.arange(2, 10):
         k = np.arange(N + 1)
         choose = np.append(0, np.cumsum(np.log(N - k[:-1]) - np.log(k[:-1] + 1)))
-        half = z * (k / N * (1 - k / N) / (N - 1)) ** shrink
         gap = 0.0
         for p in ps:
             near = slice(max(0, int(N * p - 8 * N**0.5)), int(N * p + 8 * N**0.5) + 1)
-            weight = np.exp((choose + k * np.log(p) + (N - k) * np.log(1 - p))[near])
-            gap = max(gap, abs(weight[(np.abs(k / N - p) <= half)[near]].sum() - 0.95))
+            n, m = k[near], N - k[near]
+            weight = np.exp(choose[near] + n * np.log(p) + m * np.log(1 - p))
+            half = z * (n / N * m / N / (N - 1)) ** shrink
+            gap = max(gap, abs(weight[np.abs(n / N - p) <= half].sum() - 0.95))
         gaps.append(float(gap))
     return gaps
 
@@ -290,11 +291,11 @@ def _(low: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Lane:
-    """Episodes of random length, one after another, on a lane of T steps."""
+    """Episodes of random length, one after another, on a lane of M steps."""
 
     probs: Floats  # [L] probability of the length l + 1
     payment: Floats  # [L] what an episode of that length returns
-    T: int
+    M: int
 
     def sequences(self, go_on: Callable[[int], bool], done: tuple[int, ...] = ()) -> Iterator[Any]:
         """Yield (probability, lengths) of every run that begins episodes while `go_on(steps)`."""
@@ -316,61 +317,61 @@ class Lane:
 
 
 def lanes(rng: np.random.Generator) -> Iterator[Lane]:
-    for L, T in [(2, 5), (3, 6), (3, 3), (4, 7), (5, 4)]:
-        yield Lane(rng.dirichlet(np.ones(L)), rng.normal(size=L), T)
+    for L, M in [(2, 5), (3, 6), (3, 3), (4, 7), (5, 4)]:
+        yield Lane(rng.dirichlet(np.ones(L)), rng.normal(size=L), M)
     yield Lane(np.array([0.5, 0.0, 0.5]), np.array([1.0, 0.0, 3.0]), 3)  # the page's
 
 
 @equation(
     "kept-episodes",
     r"\E_{\tau_1, \tau_2, \dots \sim p_\theta}\bigl[ \text{number kept of length } \ell \bigr]"
-    r" = \Pr(\ell)\, \bigl( 1 + m(T - \ell) \bigr)",
+    r" = \Pr(\ell)\, \bigl( 1 + m(M - \ell) \bigr)",
     on=lanes,
 )
 def kept_episodes(case: Lane) -> tuple[Floats, Floats]:
-    """Finished episodes of each length over all runs on T steps, against the renewal recursion."""
+    """Finished episodes of each length over all runs on M steps, against the renewal recursion."""
     kept = np.zeros(len(case.probs))
-    for p, lengths in case.sequences(lambda steps: steps < case.T):
+    for p, lengths in case.sequences(lambda steps: steps < case.M):
         for length, stop in zip(lengths, np.cumsum(lengths), strict=True):
-            kept[length - 1] += p * (stop <= case.T)
+            kept[length - 1] += p * (stop <= case.M)
     fair = np.arange(1, len(kept) + 1)
-    return kept, case.probs * np.array([1 + case.renewals(case.T - x) for x in fair])
+    return kept, case.probs * np.array([1 + case.renewals(case.M - x) for x in fair])
 
 
 @misprint("kept-episodes", "every length counted alike")
 def _(case: Lane) -> Floats:
-    return case.probs * (1 + case.renewals(case.T - 1))
+    return case.probs * (1 + case.renewals(case.M - 1))
 
 
 @misprint("kept-episodes", "the first episode forgotten")
 def _(case: Lane) -> Floats:
     fair = range(1, len(case.probs) + 1)
-    return case.probs * np.array([max(0.0, case.renewals(case.T - x)) for x in fair])
+    return case.probs * np.array([max(0.0, case.renewals(case.M - x)) for x in fair])
 
 
 @equation(
     "wald",
     r"\E_{\tau_1, \tau_2, \dots \sim p_\theta}\Bigl[ \sum_{i=1}^{K} R(\tau_i) \Bigr]"
     r" = \E_{\tau_1, \tau_2, \dots \sim p_\theta}[K]\; J(\theta), \qquad"
-    r" K = \min\,\{ n : T_1 + \dots + T_n \ge T \}",
+    r" K = \min\,\{ n : T_1 + \dots + T_n \ge M \}",
     on=lanes,
 )
 def wald(case: Lane) -> tuple[float, float]:
-    """Returns of all episodes begun before step T, over all runs, against E[K] times J."""
-    runs = list(case.sequences(lambda steps: steps < case.T))
+    """Returns of all episodes begun before step M, over all runs, against E[K] times J."""
+    runs = list(case.sequences(lambda steps: steps < case.M))
     total = sum(p * sum(case.payment[x - 1] for x in lengths) for p, lengths in runs)
     return float(total), sum(p * len(lengths) for p, lengths in runs) * case.probs @ case.payment
 
 
 @misprint("wald", "K counts finished episodes only")
 def _(case: Lane) -> float:
-    return float(case.renewals(case.T) * case.probs @ case.payment)
+    return float(case.renewals(case.M) * case.probs @ case.payment)
 
 
-@misprint("wald", "T divided by the mean length for E[K]")
+@misprint("wald", "M divided by the mean length for E[K]")
 def _(case: Lane) -> float:
     mean = case.probs @ np.arange(1, len(case.probs) + 1)
-    return float(case.T / mean * case.probs @ case.payment)
+    return float(case.M / mean * case.probs @ case.payment)
 
 
 # --- dividing by steps -------------------------------------------------------------------------
@@ -386,7 +387,7 @@ def forks(rng: np.random.Generator) -> Iterator[Fork]:
 
 @equation(
     "divided-by-steps",
-    r"\E_{\tau \sim p_\theta}\Bigl[ \frac{R(\tau)}{T_1}\, \frac{\partial}{\partial \theta}"
+    r"\E_{\tau_1 \sim p_\theta}\Bigl[ \frac{R(\tau_1)}{T_1}\, \frac{\partial}{\partial \theta}"
     r" \log \pi_\theta(a_0) \Bigr]"
     r" = p\, (1 - p) \Bigl( \frac{R_1}{\ell_1} - \frac{R_0}{\ell_0} \Bigr)",
     on=forks,
