@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,8 @@ def split_episodes(terminated: ArrayLike, truncated: ArrayLike) -> list[tuple[in
         terminated: `[T]` flags.
         truncated: `[T]` flags; a step may be both, and ends one episode.
     """
-    ends = np.asarray(terminated, dtype=bool) | np.asarray(truncated, dtype=bool)
-    stops = sorted({*(np.flatnonzero(ends) + 1).tolist(), len(ends)})
-    return list(zip([0, *stops[:-1]], stops, strict=True))
+    ends: Bools = np.array([terminated, truncated]).any(axis=0)
+    return list(pairwise(sorted({0, *(np.flatnonzero(ends) + 1).tolist(), len(ends)})))
 
 
 def one_a_lane(trajectories: Trajectories) -> Trajectories:

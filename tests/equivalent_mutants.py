@@ -19,4 +19,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "np.stack([z, z ** 2 - 1], axis=-1) -> np.stack([z, z ** 2 - 1])",
     ): ONE_AXIS,
     ("gaussian_score", "1 -> 0"): ONE_AXIS,
+    (
+        "rollout",
+        "min(k, np.flatnonzero(probs)[-1]) -> min(np.flatnonzero(probs)[-1], k)",
+    ): "the smaller of two whole numbers, in either order",
 }
