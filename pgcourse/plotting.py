@@ -138,6 +138,22 @@ def landscape(x: Floats, y: Floats, J: Floats, ax: Axes) -> Axes:
     return ax
 
 
+def gradient_field(x: Floats, y: Floats, slopes: Floats, ax: Axes) -> Axes:
+    """Draw a gradient `[len(y), len(x), 2]` as arrows on a landscape; only directions matter."""
+    lengths = np.linalg.norm(slopes, axis=2, keepdims=True)
+    east, north = np.moveaxis(slopes / np.maximum(lengths, 1e-300), 2, 0)
+    ax.quiver(x, y, east, north, color=ORANGE, scale=18, width=0.008)
+    return ax
+
+
+def rounding_and_bending(h: Floats, errors: Floats, label: str, ax: Axes) -> Axes:
+    """Show the errors `[n]` of finite differences against their step `h [n]`, both in logs."""
+    ax.loglog(h, errors, label=label)
+    ax.set(xlabel="step h (logit)", ylabel="largest error (reward)")
+    ax.legend()
+    return ax
+
+
 def climb(path: Floats, label: str, ax: Axes) -> Axes:
     """Draw the steps `[K, 2]` of an ascent on a landscape, from a dot to a star."""
     (line,) = ax.plot(*path.T, linewidth=2, label=label)

@@ -71,7 +71,7 @@ def split_episodes(terminated: ArrayLike, truncated: ArrayLike) -> list[tuple[in
         terminated: `[T]` flags.
         truncated: `[T]` flags; a step may be both, and ends one episode.
     """
-    ends: Bools = np.array([terminated, truncated]).any(axis=0)
+    ends = np.asarray(terminated) | np.asarray(truncated)
     return list(pairwise(sorted({0, *(np.flatnonzero(ends) + 1).tolist(), len(ends)})))
 
 

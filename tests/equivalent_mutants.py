@@ -2,8 +2,13 @@
 
 SYMMETRIC = "the inner product is symmetric"
 ONE_AXIS = "the exercise asks for one number x, so the new axis is the only one"
+ONE_PATH = "the exercise gives one trajectory, whose table has no axis but 0 and 1"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "rollout",
+        "min(k, np.flatnonzero(probs)[-1]) -> min(np.flatnonzero(probs)[-1], k)",
+    ): "the smaller of two whole numbers, in either order",
     ("expected_return", "d0 @ V -> V @ d0"): SYMMETRIC,
     (
         "exact_variance",
@@ -19,8 +24,5 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "np.stack([z, z ** 2 - 1], axis=-1) -> np.stack([z, z ** 2 - 1])",
     ): ONE_AXIS,
     ("gaussian_score", "1 -> 0"): ONE_AXIS,
-    (
-        "rollout",
-        "min(k, np.flatnonzero(probs)[-1]) -> min(np.flatnonzero(probs)[-1], k)",
-    ): "the smaller of two whole numbers, in either order",
+    ("grad_log_prob_trajectory", "-1 -> 1"): ONE_PATH,
 }
