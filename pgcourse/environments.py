@@ -188,7 +188,7 @@ class Classic:
         num_envs: number of lanes N.
     """
 
-    drawn = 16  # first states that a lane draws at a time: a call of its stream costs a step of all
+    drawn = 64  # first states that a lane draws at a time: a call of its stream costs a step of all
 
     def __init__(self, name: str, num_envs: int) -> None:
         from gymnasium.spaces import Box, Discrete
@@ -200,7 +200,7 @@ class Classic:
             "Acrobot-v1": Discrete(3),
             "Pendulum-v1": Box(-2.0, 2.0, (1,)),
         }[name]
-        K = len(self.game.spread)
+        K, self._spread = len(self.game.spread), np.array(self.game.spread)
         self._streams = [np.random.default_rng() for _ in range(num_envs)]
         self._starts = np.empty((self.drawn, K, num_envs))
         self._used = np.full(num_envs, self.drawn)
@@ -219,8 +219,7 @@ class Classic:
 
     def _begin(self, lanes: NDArray[np.int64]) -> NDArray[np.float32]:
         for i in lanes[self._used[lanes] == self.drawn]:
-            spread = np.array(self.game.spread)
-            starts = self._streams[i].uniform(-spread, spread, (self.drawn, len(spread)))
+            starts = self._streams[i].uniform(-self._spread, self._spread, self._starts.shape[:2])
             self._starts[:, :, i] = starts.astype(self.game.precision)
             self._used[i] = 0
         first = self._starts[self._used[lanes], :, lanes].T  # [K, lanes]

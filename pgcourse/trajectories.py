@@ -94,7 +94,7 @@ def one_a_lane(trajectories: Trajectories) -> Trajectories:
 # --- many lanes at once ------------------------------------------------------------------------
 
 
-Step = tuple[Floats, Array, Bools, Bools, Bools]  # the last five parts of `Trajectories`, a row
+Row = tuple[Array, ...]  # one row of each part of `Trajectories`, in their order
 
 
 class Lanes:
@@ -115,22 +115,39 @@ class Lanes:
         self.states, _ = self.environment.reset(seed=seed)
         self.waiting = np.zeros(len(self.states), dtype=bool)  # whose next row will be a phantom
 
-    def step(self, actions: Array) -> Step:
+    def step(self, policy: Policy, noise: Array) -> Row:
         """Step all lanes; afterwards `states` holds what the policy is to see next."""
+        states, actions = self.states, policy(self.states, noise)
         after, rewards, terminated, truncated, infos = self.environment.step(actions)
-        valid, over, next_states = ~self.waiting, terminated | truncated, after
-        if np.count_nonzero(over):
-            if self.mode == "NEXT_STEP":
-                pass  # the environment resets these lanes in the next row, which is no step
-            elif self.mode == "SAME_STEP":
-                next_states = after.copy()
-                next_states[over] = np.array(list(infos["final_obs"][over]))
-            else:
-                after, _ = self.environment.reset(options={"reset_mask": over.copy()})
+        self.states, next_states, valid = after, after, ~self.waiting
+        over = terminated | truncated
         if self.mode == "NEXT_STEP":
             self.waiting = over
-        self.states = after
-        return rewards, next_states, terminated, truncated, valid
+        elif np.count_nonzero(over) and self.mode == "SAME_STEP":
+            next_states = after.copy()
+            next_states[over] = np.array(list(infos["final_obs"][over]))
+        elif np.count_nonzero(over):
+            self.states, _ = self.environment.reset(options={"reset_mask": over.copy()})
+        return states, actions, rewards, next_states, terminated, truncated, valid
+
+
+class _Rows:
+    """Arrays of T rows for all parts, made when the first row shows shapes; row T is waste."""
+
+    def __init__(self, T: int) -> None:
+        self.T, self.parts = T, tuple[Array, ...]()
+
+    def write(self, at: Any, row: Row) -> Row:
+        """Store one row, and hand it on."""
+        if not self.parts:
+            self.parts = tuple(np.zeros((self.T + 1, *x.shape), x.dtype) for x in row)
+        for part, x in zip(self.parts, row, strict=True):
+            part[at] = x
+        return row
+
+    def read(self, rows: int) -> Trajectories:
+        """Return the first rows."""
+        return Trajectories(*(part[:rows] for part in self.parts))
 
 
 def rollout(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories:
@@ -144,17 +161,17 @@ def rollout(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories:
         noise: `[T, N, ...]` random numbers, a column a lane, which the policy turns into actions.
     """
     T, N = noise.shape[:2]
-    rows: list[Array] = []
+    rows = _Rows(T)
     if lanes.mode != "NEXT_STEP":
         for t in range(T):
-            _write_step(lanes, policy, noise[t], rows, t, T)
-        return Trajectories(*(x[:T] for x in rows))
+            rows.write(t, lanes.step(policy, noise[t]))
+        return rows.read(T)
     lane, clock = np.arange(N), np.zeros(N, dtype=np.int64)  # [N] steps that each lane has made
     while np.count_nonzero(clock < T):
         own = noise[np.minimum(clock, T - 1), lane]
-        *_, valid = _write_step(lanes, policy, own, rows, (clock, lane), T)
+        *_, valid = rows.write((clock, lane), lanes.step(policy, own))
         clock = np.minimum(clock + valid, T)  # a lane that is full goes on into row T
-    return Trajectories(*(x[:T] for x in rows))
+    return rows.read(T)
 
 
 def rollout_episodes(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories:
@@ -164,32 +181,17 @@ def rollout_episodes(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories
     longer than T steps is cut.
     """
     T, N = noise.shape[:2]
-    rows: list[Array] = []
-    playing = np.ones((T + 1, N), dtype=bool)
+    rows, playing = _Rows(T), np.ones((T + 1, N), dtype=bool)
     lanes.reset()
     for t in range(T):
-        _, _, terminated, truncated, _ = _write_step(lanes, policy, noise[t], rows, t, T)
+        *_, terminated, truncated, _ = rows.write(t, lanes.step(policy, noise[t]))
         playing[t + 1] = playing[t] & ~(terminated | truncated)
         if not np.count_nonzero(playing[t + 1]):
             break
-    rows[-1] = playing
-    for x in rows:
-        x[~playing] = 0
-    return Trajectories(*(x[: t + 1] for x in rows))
-
-
-def _write_step(
-    lanes: Lanes, policy: Policy, noise: Array, rows: list[Array], at: Any, T: int
-) -> Step:
-    """Step all lanes and store the parts at row `at`, in arrays with a row T to throw away."""
-    states, actions = lanes.states, policy(lanes.states, noise)
-    step = lanes.step(actions)
-    parts = states, actions, *step
-    if not rows:
-        rows += [np.zeros((T + 1, *x.shape), x.dtype) for x in parts]
-    for row, x in zip(rows, parts, strict=True):
-        row[at] = x
-    return step
+    for part in rows.parts:
+        part[~playing] = 0
+    rows.parts[-1][:] = playing
+    return rows.read(t + 1)
 
 
 def sample_actions(probs: Floats, u: Floats) -> Ints:
