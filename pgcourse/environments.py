@@ -89,11 +89,12 @@ Rules = tuple[Floats, Floats, NDArray[np.bool_]]  # new state [K, N], rewards [N
 
 
 def cart_pole(state: Floats, actions: NDArray[Any]) -> Rules:
-    """One step of CartPole-v1 in every lane; `state [4, N]` position, speed, angle, its speed."""
+    """One step of CartPole-v1 in all lanes; `[4, N]` cart, speed, angle, turn."""
     _, speed, angle, turn = state
     cos, sin = np.cos(angle), np.sin(angle)
     push = (20.0 * actions - 10.0 + 0.05 * np.square(turn) * sin) / 1.1
-    turn_up = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * np.square(cos) / 1.1))
+    inertia = 0.5 * (4 / 3 - 0.1 * np.square(cos) / 1.1)
+    turn_up = (9.8 * sin - cos * push) / inertia
     speed_up = push - 0.05 * turn_up * cos / 1.1
     state = state + 0.02 * np.array([speed, speed_up, turn, turn_up])
     far = np.abs(state[::2]) > CART_POLE_BOUNDS  # [2, N]

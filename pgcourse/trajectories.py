@@ -27,16 +27,16 @@ Policy = Callable[[Array, Array], Array]  # (states, noise) -> actions, a row a 
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
-    """Steps of N lanes, time first; a lane is one episode, or several one after another.
+    """Steps of N lanes, time first; a lane holds one episode or several in turn.
 
     Args:
         states: `[T, N, ...]` what the policy saw.
         actions: `[T, N, ...]` what it did.
         rewards: `[T, N]` what that earned.
         next_states: `[T, N, ...]` where it led, before any reset.
-        terminated: `[T, N]` the world ended here: nothing follows, its value is 0.
-        truncated: `[T, N]` a time limit ended the episode here: more would have followed.
-        valid: `[T, N]` false on padding and on phantom rows, which are no steps.
+        terminated: `[T, N]` the world ended: what would follow is worth 0.
+        truncated: `[T, N]` a time limit struck: more would have followed.
+        valid: `[T, N]` false on padding and phantom rows, which are no steps.
 
     Raises:
         ValueError: the arrays do not agree in their first two axes.
@@ -51,14 +51,16 @@ class Trajectories:
     valid: Bools
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.rewards)
-        for field in fields(self):
-            if (got := np.shape(getattr(self, field.name)))[:2] != shape or len(shape) != 2:
-                raise ValueError(f"{field.name} must have shape [T, N, ...] = {shape}, got {got}")
+        want = np.shape(self.rewards)
+        for name in (field.name for field in fields(self)):
+            got = np.shape(getattr(self, name))
+            if got[:2] != want or len(want) != 2:
+                text = f"must have shape [T, N, ...] = {want}, got {got}"
+                raise ValueError(f"{name} {text}")
 
     @property
     def ends(self) -> Bools:
-        """Last step of each episode `[T, N]`: terminated, truncated, or cut by the last row."""
+        """Last step of each episode `[T, N]`, be it one of three ways."""
         followed = np.zeros_like(self.valid)
         followed[:-1] = self.valid[1:]
         return self.valid & (self.terminated | self.truncated | ~followed)
@@ -151,14 +153,14 @@ class _Rows:
 
 
 def rollout(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories:
-    """Make T steps in each lane, episode after episode; the last one of a lane may be cut.
+    """Make T steps in each lane, episode after episode; the last may be cut.
 
-    A phantom row takes no noise, and the step that follows it is written over it.
+    A phantom row takes no noise, and the step after it is written over it.
 
     Args:
-        lanes: where to go on from; afterwards they stand behind the last step.
+        lanes: where to go on from.
         policy: (states, noise) -> actions.
-        noise: `[T, N, ...]` random numbers, a column a lane, which the policy turns into actions.
+        noise: `[T, N, ...]` random numbers, a column a lane.
     """
     T, N = noise.shape[:2]
     rows = _Rows(T)
@@ -166,11 +168,12 @@ def rollout(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories:
         for t in range(T):
             rows.write(t, lanes.step(policy, noise[t]))
         return rows.read(T)
-    lane, clock = np.arange(N), np.zeros(N, dtype=np.int64)  # [N] steps that each lane has made
+    lane = np.arange(N)
+    clock = np.zeros(N, dtype=np.int64)  # [N] steps that each lane has made
     while np.count_nonzero(clock < T):
         own = noise[np.minimum(clock, T - 1), lane]
         *_, valid = rows.write((clock, lane), lanes.step(policy, own))
-        clock = np.minimum(clock + valid, T)  # a lane that is full goes on into row T
+        clock = np.minimum(clock + valid, T)  # full lanes write into row T
     return rows.read(T)
 
 
@@ -195,13 +198,14 @@ def rollout_episodes(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories
 
 
 def sample_actions(probs: Floats, u: Floats) -> Ints:
-    """Pick an action in each row by the rule of `sample_action`; `[N, A]`, `[N]` to `[N]`."""
-    cumulative, picked = np.zeros(np.shape(u)), np.zeros(np.shape(u), dtype=np.int64)
-    for prob in np.moveaxis(probs, -1, 0):  # a few long operations, not many short ones
+    """Pick in each row by the rule of `sample_action`; `[N, A]`, `[N]` to `[N]`."""
+    N, A = probs.shape
+    cumulative, picked = np.zeros(N), np.zeros(N, dtype=np.int64)
+    for prob in probs.T:  # a few long operations, not many short ones
         cumulative = cumulative + prob
         picked += cumulative <= u
-    if np.count_nonzero(beyond := picked == probs.shape[-1]):  # rounding left none: the last
-        picked[beyond] = probs.shape[-1] - 1 - np.argmax(probs[beyond, ::-1] > 0, axis=-1)
+    if np.count_nonzero(beyond := picked == A):  # rounding left none: the last
+        picked[beyond] = A - 1 - np.argmax(probs[beyond, ::-1] > 0, axis=1)
     return picked
 
 

@@ -53,7 +53,7 @@ def compare_rollouts(expected: Any, got: Value) -> Difference | None:
 
 
 def _first_above(probs: Any, u: float) -> int:
-    return int(chapter.sample_actions(np.asarray(probs), np.asarray(u)))
+    return int(chapter.sample_actions(np.asarray(probs)[None], np.array([u]))[0])
 
 
 def _play(

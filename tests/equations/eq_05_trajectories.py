@@ -352,8 +352,7 @@ def _(case: Lane) -> Floats:
 @equation(
     "wald",
     r"\E_{\tau_1, \tau_2, \dots \sim p_\theta}\Bigl[ \sum_{i=1}^{K} R(\tau_i) \Bigr]"
-    r" = \E_{\tau_1, \tau_2, \dots \sim p_\theta}[K]\; J(\theta), \qquad"
-    r" K = \min\,\{ n : T_1 + \dots + T_n \ge M \}",
+    r" = \E_{\tau_1, \tau_2, \dots \sim p_\theta}[K]\; J(\theta)",
     on=lanes,
 )
 def wald(case: Lane) -> tuple[float, float]:
