@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,7 +72,18 @@ def _made_possible(args: Arrays, got: Any, expected: Any) -> bool:
 LOG_PROB = Exercise("trajectory_log_prob", trajectory_log_prob, _log_prob_inputs)
 
 
-@LOG_PROB.mistake("product underflows", "sec-underflow")
+def _with_math(*args: Any) -> Any:
+    return math.log(np.exp(np.concatenate(_logs(*args))).prod())
+
+
+@LOG_PROB.mistake("logarithm of zero", "sec-underflow")
+def _unguarded(*args: Any) -> Any:
+    """math.log(0) is an error. The log-probability of an impossible trajectory is minus infinity:
+    -np.inf, or np.log(0)."""
+    return sum(math.log(x) for x in np.exp(np.concatenate(_logs(*args))))
+
+
+@LOG_PROB.mistake("product underflows", "sec-underflow", [_with_math])
 def _log_of_product(*args: Any) -> Any:
     """You multiply first and take the logarithm then. A product of thousands of probabilities is
     too small for a floating-point number and becomes 0. Add the logarithms instead."""
@@ -112,7 +124,11 @@ def _no_moves(*args: Any) -> Any:
     return _all_but(2)(*args)
 
 
-@LOG_PROB.mistake("extra transition", "sec-extra-transition")
+def _past_the_end(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    return sum(np.log(P[s[t], a[t], s[t + 1]]) for t in range(len(s)))
+
+
+@LOG_PROB.mistake("extra transition", "sec-extra-transition", [_past_the_end])
 def _last_twice(*args: Any) -> Any:
     """There is one transition too many: T actions make T moves, the last one to s_T."""
     return trajectory_log_prob(*args) + _logs(*args)[2][-1]
@@ -206,9 +222,14 @@ def _assigned(s: Any, a: Any, theta: Any) -> Any:
     return grad
 
 
-@SCORE.mistake("states off by one", "equation-grad-log-prob")
+def _last_too(s: Any, a: Any, theta: Any) -> Any:
+    return _summed(s, a, theta) - np.eye(len(theta))[s[-1]][:, None] * softmax(theta)
+
+
+@SCORE.mistake("states off by one", "equation-grad-log-prob", [_last_too])
 def _late(s: Any, a: Any, theta: Any) -> Any:
-    """The action a_t is taken in s_t; you pair it with s_{t+1}. The last state has no action."""
+    """The action a_t is taken in s_t, not in s_{t+1}. The last state has no action and takes no
+    part."""
     return _summed(s[1:], a, theta)
 
 
@@ -346,10 +367,18 @@ def _apart(*args: Any) -> Any:
     return _weighed(lambda p, R, **_: p * (p @ R))(*args)
 
 
-@GRADIENT.mistake("wrong discount", "equation-reinforce", [lambda *a: a[4] * reinforce_exact(*a)])
+def _anew(P: Any, R: Any, d0: Any, theta: Any, gamma: float, T: int) -> Any:
+    exact = mdp.evaluate(MDP(P, R, d0, gamma, T), softmax(theta))
+    return softmax(theta) * np.einsum("ts,tsa->sa", exact.d[:-1], exact.A)
+
+
+_DISCOUNTS = [_anew, lambda *args: args[4] * reinforce_exact(*args)]
+
+
+@GRADIENT.mistake("wrong discount", "equation-reinforce", _DISCOUNTS)
 def _undiscounted(P: Any, R: Any, d0: Any, theta: Any, gamma: float, T: int) -> Any:
-    """The reward of step t counts gamma^t, and the first one counts fully: you forgot gamma, or
-    discount one step too much."""
+    """The reward of step t counts gamma^t, whichever action is pushed by it: you forgot gamma,
+    discount one step too much, or begin anew at each step."""
     return reinforce_exact(P, R, d0, theta, 1.0, T)
 
 
