@@ -130,6 +130,12 @@ def _without_last(*args: Any) -> Any:
     return states[:-1], actions, rewards
 
 
+@ROLLOUT.mistake("T off by one", "sec-type")
+def _one_step_less(P: Any, R: Any, d0: Any, pi: Any, T: int, u: Any) -> Any:
+    """A horizon of T means T actions and T rewards; the last step is missing."""
+    return _play(P, R, d0, pi, T - 1, u)
+
+
 @ROLLOUT.mistake("reward of the next state", "sec-type")
 def _late_reward(P: Any, R: Any, *args: Any) -> Any:
     """The reward of step t is R[s_t, a_t]. You look it up in the state that follows."""
@@ -332,6 +338,13 @@ def _no_mean(trajectories: Any, theta: Any, gamma: float) -> Any:
     return _weighted(_full, center=False)(trajectories, theta, gamma)
 
 
+@GRADIENT.mistake("score of the next state", "equation-mc-estimator")
+def _next_state(trajectories: Any, theta: Any, gamma: float) -> Any:
+    """You pair each action with the state it led to. Its score belongs to the row of the state it
+    was taken in."""
+    return mc_gradient([([*s[1:], s[0]], a, r) for s, a, r in trajectories], theta, gamma)
+
+
 @GRADIENT.mistake("sign", "equation-mc-estimator")
 def _negative(trajectories: Any, theta: Any, gamma: float) -> Any:
     """Every entry has the wrong sign: the estimate points uphill, and no minus belongs here."""
@@ -497,7 +510,12 @@ def _single(terminated: Any, truncated: Any) -> Any:
     return [(0, len(terminated))]
 
 
-@EPISODES.mistake("stop is not behind the end", "sec-type")
+def _stop_and_start(terminated: Any, truncated: Any) -> Any:
+    stops = [*np.flatnonzero(terminated | truncated).tolist(), len(terminated) - 1]
+    return list(zip([0, *stops[:-1]], stops, strict=True))
+
+
+@EPISODES.mistake("stop is not behind the end", "sec-type", [_stop_and_start])
 def _inclusive(terminated: Any, truncated: Any) -> Any:
     """Your pairs are not half-open: `stop` is one behind the last step, so that
     `rewards[start:stop]` is the episode, and its length is stop - start."""
@@ -538,9 +556,17 @@ def _first(terminated: Any, truncated: Any) -> Any:
     return split_episodes(terminated, truncated)[:1]
 
 
-@EPISODES.mistake("lengths instead of pairs", "sec-type")
+@EPISODES.mistake(
+    "one number an episode",
+    "sec-type",
+    [
+        lambda terminated, truncated: np.flatnonzero(terminated | truncated),
+        lambda *flags: [stop for _, stop in split_episodes(*flags)],
+    ],
+)
 def _lengths(terminated: Any, truncated: Any) -> Any:
-    """You return the lengths of the episodes. Asked are pairs (start, stop)."""
+    """You return one number for each episode, its length or its end. Asked are pairs
+    (start, stop)."""
     return [stop - start for start, stop in split_episodes(terminated, truncated)]
 
 
