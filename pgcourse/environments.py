@@ -246,7 +246,8 @@ class Classic:
 def make_vector(name: str, num_envs: int) -> Any:
     """Return N lanes of the environment called `name` to be stepped together.
 
-    Ours where we have its equations of motion, else Gymnasium's, in one process and SAME_STEP.
+    Ours where we have its equations of motion, else Gymnasium's, in one process and SAME_STEP. Even
+    CartPole is ours: Gymnasium's native lanes are slower, share a stream and return phantom rows.
     """
     if name in GAMES:
         return Classic(name, num_envs)

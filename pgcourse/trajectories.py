@@ -136,8 +136,11 @@ class Lanes:
 class _Rows:
     """Arrays of T rows for all parts, made when the first row shows shapes; row T is waste."""
 
-    def __init__(self, T: int) -> None:
-        self.T, self.parts = T, tuple[Array, ...]()
+    def __init__(self, lanes: Lanes, noise: Array) -> None:
+        want, got = len(lanes.states), np.shape(noise)
+        if len(got) < 2 or got[0] < 1 or got[1] != want:
+            raise ValueError(f"noise must have shape [T, N, ...] with N = {want} lanes, got {got}")
+        self.T, self.parts = got[0], tuple[Array, ...]()
 
     def write(self, at: Any, row: Row) -> Row:
         """Store one row, and hand it on."""
@@ -162,8 +165,7 @@ def rollout(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories:
         policy: (states, noise) -> actions.
         noise: `[T, N, ...]` random numbers, a column a lane.
     """
-    T, N = noise.shape[:2]
-    rows = _Rows(T)
+    rows, (T, N) = _Rows(lanes, noise), noise.shape[:2]
     if lanes.mode != "NEXT_STEP":
         for t in range(T):
             rows.write(t, lanes.step(policy, noise[t]))
@@ -183,8 +185,8 @@ def rollout_episodes(lanes: Lanes, policy: Policy, noise: Array) -> Trajectories
     Arguments as in `rollout`. Rows after the end of a lane are padding; an episode that lasts
     longer than T steps is cut.
     """
-    T, N = noise.shape[:2]
-    rows, playing = _Rows(T), np.ones((T + 1, N), dtype=bool)
+    rows, (T, N) = _Rows(lanes, noise), noise.shape[:2]
+    playing = np.ones((T + 1, N), dtype=bool)
     lanes.reset()
     for t in range(T):
         *_, terminated, truncated, _ = rows.write(t, lanes.step(policy, noise[t]))
@@ -218,6 +220,8 @@ def rollout_mdp(mdp: MDP, pi: ArrayLike, uniforms: ArrayLike) -> Trajectories:
         uniforms: `[N, 1 + 2T]` numbers in [0, 1), in the order s_0, a_0, s_1, a_1, ..., s_T.
     """
     pi, u = mdp.policy(pi), as_numbers("uniforms", uniforms, (None, 1 + 2 * mdp.T), "[N, 1 + 2T]")
+    if (outside := u[(u < 0) | (u >= 1)]).size:
+        raise ValueError(f"uniforms must lie in [0, 1), got {outside[0]}")
     states, actions = np.empty((len(u), mdp.T + 1), np.int64), np.empty((len(u), mdp.T), np.int64)
     states[:, 0] = sample_actions(np.tile(mdp.d0, (len(u), 1)), u[:, 0])
     for t in range(mdp.T):

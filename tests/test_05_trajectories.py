@@ -376,6 +376,20 @@ def test_coverage_agrees_with_the_binomial_law_of_another_library() -> None:
         (lambda: coverage([0.5, 1.0], 5, 2.0), r"p must lie between 0 and 1, got 1.0"),
         (lambda: standard_error([1.0, 2.0]), r"samples must have shape \[N, D\], got \(2,\)"),
         (
+            lambda: rollout_mdp(two_state(), np.full((2, 2), 0.5), np.ones((4, 7))),
+            r"uniforms must lie in \[0, 1\), got 1.0",
+        ),
+        (
+            lambda: rollout(Lanes(make_vector("CartPole-v1", 4)), lambda s, u: u, NOISE[:, :1]),
+            r"noise must have shape \[T, N, ...\] with N = 4 lanes, got \(260, 1\)",
+        ),
+        (
+            lambda: rollout_episodes(
+                Lanes(make_vector("CartPole-v1", 4)), lambda s, u: u, NOISE[:0]
+            ),
+            r"noise must have shape .* got \(0, 4\)",
+        ),
+        (
             lambda: rollout_mdp(two_state(), np.full((2, 2), 0.5), np.zeros((4, 6))),
             r"uniforms must have shape \[N, 1 \+ 2T\], got \(4, 6\)",
         ),
