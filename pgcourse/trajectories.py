@@ -27,7 +27,7 @@ Policy = Callable[[Array, Array], Array]  # (states, noise) -> actions, a row a 
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
-    """Steps of N lanes, time first; a lane holds one episode or several in turn.
+    """Steps of N lanes, time first; a lane holds one or several episodes.
 
     Args:
         states: `[T, N, ...]` what the policy saw.
