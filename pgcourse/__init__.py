@@ -5,7 +5,7 @@ One module a chapter, in the order of `CHAPTERS`; each imports only modules befo
 (`environments`, `plotting`, `checks`) import chapters and are never imported by them.
 """
 
-CHAPTERS = ("start", "mdp", "policies", "score_function", "policy_gradient")
+CHAPTERS = ("start", "mdp", "policies", "score_function", "policy_gradient", "trajectories")
 """Stems in the order of the book: `book/01_mdp.md` is chapter `CHAPTERS.index("mdp")`."""
 
 __version__ = "0.1.0"

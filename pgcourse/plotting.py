@@ -161,3 +161,14 @@ def climb(path: Floats, label: str, ax: Axes) -> Axes:
     ax.plot(*path[-1], "*", markersize=11, color=line.get_color())
     ax.legend(loc="upper left")
     return ax
+
+
+def intervals(means: Floats, halves: Floats, truth: float, ax: Axes) -> Axes:
+    """Lay intervals, centres and half widths `[K]`, one above the other; thick if they miss."""
+    missed = np.abs(means - truth) > halves
+    for hit, colour, width in ((~missed, BLUE, 1.0), (missed, ORANGE, 3.0)):
+        rows = np.flatnonzero(hit)
+        ax.hlines(rows, (means - halves)[hit], (means + halves)[hit], colour, linewidth=width)
+    ax.set(yticks=[], ylabel="batches")
+    ax.spines["left"].set_visible(False)
+    return exact(truth, f"exact: {truth:.3f}", ax)

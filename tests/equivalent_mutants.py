@@ -5,6 +5,10 @@ ONE_AXIS = "the exercise asks for one number x, so the new axis is the only one"
 ONE_PATH = "the exercise gives one trajectory, whose table has no axis but 0 and 1"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "rollout",
+        "min(k, np.flatnonzero(probs)[-1]) -> min(np.flatnonzero(probs)[-1], k)",
+    ): "the smaller of two whole numbers, in either order",
     ("expected_return", "d0 @ V -> V @ d0"): SYMMETRIC,
     (
         "exact_variance",
