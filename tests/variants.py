@@ -26,7 +26,7 @@ def every_part(convert: Callable[[Any], Any], result: Any) -> Any:
     """Convert the arrays and numbers of a result, through lists and tuples."""
     if isinstance(result, (list, tuple)):
         return type(result)(every_part(convert, part) for part in result)
-    return result if isinstance(result, str) else convert(result)
+    return result if isinstance(result, (str, set, frozenset)) else convert(result)
 
 
 def as_lists(x: Any) -> Any:

@@ -37,6 +37,19 @@ def as_rows(P: Any, d0: Any, horizon: int) -> Any:
     return tuple((np.array(s, dtype=np.float64), np.array(a)) for s, a in reversed(pairs))
 
 
+def as_set(P: Any, d0: Any, horizon: int) -> Any:
+    return {(tuple(s), tuple(a.tolist())) for s, a in every_product(P, d0, horizon)}
+
+
+def as_frozenset(P: Any, d0: Any, horizon: int) -> Any:
+    return frozenset(as_set(P, d0, horizon))
+
+
+def as_two_tables(P: Any, d0: Any, horizon: int) -> Any:
+    pairs = every_product(P, d0, horizon)
+    return np.array([s for s, _ in pairs]), np.array([a for _, a in pairs])
+
+
 def by_logarithms(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> Any:
     with np.errstate(divide="ignore"):
         logs = np.log(
@@ -109,7 +122,14 @@ def by_inverse(P: Any, d0: Any, pi: Any, gamma: Any) -> Any:
 
 
 VARIANTS = {
-    "enumerate_trajectories": [every_product, depth_first, as_rows],
+    "enumerate_trajectories": [
+        every_product,
+        depth_first,
+        as_rows,
+        as_set,
+        as_frozenset,
+        as_two_tables,
+    ],
     "trajectory_prob": [by_logarithms, by_recursion, with_lists],
     "expected_return": [forward, memoised, with_torch],
     "state_visitation": [by_series, by_inverse],

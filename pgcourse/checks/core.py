@@ -433,7 +433,8 @@ def _coarseness(dtype: str) -> int:
 def describe(value: Value) -> str:
     """Name the type of a value in words."""
     if isinstance(value, Other):
-        hint = "; wrap it in list(...)" if value.type == "generator" else ""
+        lazy = value.type in {"generator", "zip", "map", "filter"}
+        hint = "; wrap it in list(...)" if lazy else ""
         return f"a {value.type}{hint}"
     if isinstance(value, Blank):
         return f"nothing ({value.what})"

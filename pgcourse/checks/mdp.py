@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pgcourse import mdp
-from pgcourse.checks.core import Difference, Exercise, NotNumbersError, to_array
-from pgcourse.checks.wire import Items, Value, encode
+from pgcourse.checks.core import Difference, Exercise, NotNumbersError, describe, to_array
+from pgcourse.checks.wire import Array, Items, Other, Value, encode
 from pgcourse.environments import random_mdp, random_policy, two_state
 from pgcourse.mdp import MDP
 
@@ -50,12 +50,31 @@ def _row(value: Value) -> tuple[int, ...]:
 
 
 def _paths(value: Value) -> Counter[Any]:
-    if not isinstance(value, Items):
-        raise NotNumbersError("something that is not a list")
+    """Count the pairs (states, actions) of a list or set of them, or of two tables of rows."""
+    if isinstance(value, Array):
+        raise NotNumbersError("one array")
+    if not isinstance(value, Items) and not (isinstance(value, Other) and value.items):
+        raise NotNumbersError(describe(value))
+    if tables := _two_tables(value.items):
+        return Counter((_row(encode(s)), _row(encode(a))) for s, a in zip(*tables, strict=True))
     pairs = [v.items if isinstance(v, Items) else [] for v in value.items]
     if any(len(pair) != 2 for pair in pairs):
         raise NotNumbersError("entries that are not pairs (states, actions)")
     return Counter((_row(s), _row(a)) for s, a in pairs)
+
+
+def _two_tables(items: list[Value]) -> list[np.ndarray]:
+    """Return `[K, T+1]` and `[K, T]`, in either order; nothing where `items` may be pairs.
+
+    A pair (states, actions) is ragged, so two pairs never look like two tables.
+    """
+    try:
+        tables = [to_array(item)[0] for item in items] if len(items) == 2 else []
+    except NotNumbersError:
+        return []
+    if [t.ndim for t in tables] != [2, 2] or len(tables[0]) != len(tables[1]):
+        return []
+    return tables if abs(tables[0].shape[1] - tables[1].shape[1]) == 1 else []
 
 
 def compare_trajectories(expected: Any, got: Value) -> Difference | None:
@@ -140,6 +159,31 @@ def _likely(P: Any, d0: Any, T: int) -> Any:
     return enumerate_trajectories(likely / likely.sum(axis=2, keepdims=True), d0, T)
 
 
+@ENUMERATE.mistake("states and actions swapped", "sec-trajectory")
+def _actions_first(P: Any, d0: Any, T: int) -> Any:
+    """Your pairs are (actions, states). The states come first: (states, actions)."""
+    return [(a, s) for s, a in enumerate_trajectories(P, d0, T)]
+
+
+def _likeliest_moves(P: Any) -> Any:
+    return np.eye(len(P))[P.argmax(axis=2)]
+
+
+@ENUMERATE.mistake(
+    "only the likeliest next state",
+    "sec-enumeration",
+    [
+        lambda P, d0, T: enumerate_trajectories(
+            _likeliest_moves(P), np.eye(len(d0))[d0.argmax()], T
+        ),
+    ],
+)
+def _likeliest(P: Any, d0: Any, T: int) -> Any:
+    """You follow one next state of each action, the likeliest. Every z with P(z | s, a) > 0 makes a
+    trajectory of its own."""
+    return enumerate_trajectories(_likeliest_moves(P), d0, T)
+
+
 # --- trajectory_prob ---------------------------------------------------------------------------
 
 
@@ -150,7 +194,8 @@ def trajectory_prob(states: Any, actions: Any, P: Any, d0: Any, pi: Any) -> floa
 
 
 def _prob_inputs(rng: np.random.Generator) -> Case:
-    for world in _worlds(rng, (2, 2, 2), (3, 2, 4), (2, 3, 3), (4, 2, 1), (1, 3, 2), (3, 1, 5)):
+    square = (2, 2, 3), (3, 3, 3), (2, 2, 4), (3, 3, 4)  # no index of these is out of range
+    for world in _worlds(rng, *square, (3, 2, 4), (2, 3, 3), (4, 2, 1), (1, 3, 2), (3, 1, 5)):
         states, actions = mdp.enumerate_trajectories(world)
         path = rng.integers(len(states))
         yield states[path], actions[path], world.P, world.d0, random_policy(world.S, world.A, rng)
@@ -174,11 +219,85 @@ def _with_move_to(z: Any, s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
 PROB = Exercise("trajectory_prob", trajectory_prob, _prob_inputs)
 
 
-@PROB.mistake("s_{T+1} out of range", "equation-path-law")
+@PROB.mistake(
+    "state and action swapped",
+    "equation-path-law",
+    [
+        lambda s, a, P, d0, pi: d0[s[0]] * np.prod(pi[a, s[:-1]] * P[s[:-1], a, s[1:]]),
+        lambda s, a, P, d0, pi: d0[s[0]] * np.prod(pi[s[:-1], a] * P[a, s[:-1], s[1:]]),
+        lambda s, a, P, d0, pi: d0[s[0]] * np.prod(pi[s[:-1], a] * P[s[:-1], s[1:], a]),
+        lambda s, a, P, d0, pi: d0[s[0]] * np.prod(pi[a, s[:-1]] * P[s[:-1], s[1:], a]),
+    ],
+)
+def _swapped(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The indices of a table are in another order: the state comes first, then the action, then
+    the next state, pi[s, a] and P[s, a, z]."""
+    return d0[s[0]] * np.prod(pi[a, s[:-1]] * P[a, s[:-1], s[1:]])
+
+
+@PROB.mistake("transition backward", "equation-path-law")
+def _moved_back(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """Your transitions lead from s_{t+1} to s_t. The state that is left comes first, the state that
+    is reached last: P[s_t, a_t, s_{t+1}]."""
+    return d0[s[0]] * np.prod(pi[s[:-1], a] * P[s[1:], a, s[:-1]])
+
+
+def _actions_past_the_end(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    return np.prod([pi[s[t], a[t]] for t in range(len(s))])
+
+
+@PROB.mistake("s_{T+1} out of range", "equation-path-law", [_actions_past_the_end])
 def _past_the_end(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
-    """Your loop asks for a state or an action after the end. The product has the factors
-    t = 0, ..., T - 1; the last transition is the one that leads to s_T."""
+    """An index runs past the end. If it is the time t: the product has the factors
+    t = 0, ..., T - 1, as many as there are actions; the last transition leads to s_T."""
     return np.prod([P[s[t], a[t], s[t + 1]] for t in range(len(s))])
+
+
+@PROB.mistake(
+    "returns inside the loop",
+    "equation-path-law",
+    [lambda s, a, P, d0, pi: pi[s[0], a[0]] * P[s[0], a[0], s[1]]],
+)
+def _first_step_only(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """Only the first step counts. A `return` indented as far as the loop's body ends the function
+    in the first round: it belongs after the loop."""
+    return trajectory_prob(s[:2], a[:1], P, d0, pi)
+
+
+@PROB.mistake(
+    "only the last factor",
+    "equation-path-law",
+    [
+        lambda s, a, P, d0, pi: d0[s[0]] * pi[s[-2], a[-1]] * P[s[-2], a[-1], s[-1]],
+        lambda s, a, P, d0, pi: P[s[-2], a[-1], s[-1]],
+        lambda s, a, P, d0, pi: d0[s[0]] * P[s[-2], a[-1], s[-1]],
+    ],
+)
+def _overwritten(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """Each round of your loop overwrites the product, so the last round alone is left: multiply
+    it on with `p *= ...`, not `p = ...`."""
+    return pi[s[-2], a[-1]] * P[s[-2], a[-1], s[-1]]
+
+
+@PROB.mistake("logarithm returned", "equation-path-law")
+def _log(*args: Any) -> Any:
+    """You return log p. Adding logarithms is a good way to multiply, but p itself is asked: take
+    np.exp of your sum."""
+    return np.log(trajectory_prob(*args))
+
+
+@PROB.mistake(
+    "first state not looked up",
+    "equation-path-law",
+    [
+        lambda s, a, P, d0, pi: d0 * _without(0, s, a, P, d0, pi),
+        lambda s, a, P, d0, pi: d0[s[-1]] * _without(0, s, a, P, d0, pi),
+    ],
+)
+def _state_zero(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The first factor is d_0 of the state where this trajectory starts, d0[states[0]]; yours is
+    another entry of d0, or all of them."""
+    return d0[0] * _without(0, s, a, P, d0, pi)
 
 
 @PROB.mistake(
@@ -206,6 +325,12 @@ def _last_step_missing(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
     """The last step is missing, its action and its transition: T actions give T factors of each
     kind."""
     return trajectory_prob(s[:-1], a[:-1], P, d0, pi) if len(a) > 1 else d0[s[0]]
+
+
+@PROB.mistake("first step missing", "equation-path-law")
+def _late_loop(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The first step is missing, its action and its transition: the product begins at t = 0."""
+    return d0[s[0]] * np.prod(pi[s[1:-1], a[1:]] * P[s[1:-1], a[1:], s[2:]])
 
 
 @PROB.mistake("first state forgotten", "equation-path-law")
@@ -304,6 +429,47 @@ def _each_first_state(*args: Any) -> Any:
     return _first_values(*args)
 
 
+def _with_actions(choose: Any, P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    V = np.zeros(len(d0))
+    for _ in range(T):
+        V = choose(R + gamma * (P @ V), axis=1)
+    return d0 @ V
+
+
+@RETURN.mistake("best action instead of the policy's", "equation-bellman")
+def _optimal(*args: Any) -> Any:
+    """You take the best action in each state: the value of the best policy. J is asked of the
+    policy pi: average over its actions, (pi * Q).sum(axis=1)."""
+    return _with_actions(np.max, *args)
+
+
+@RETURN.mistake("policy ignored", "equation-bellman", [lambda *args: _with_actions(np.sum, *args)])
+def _any_action_alike(*args: Any) -> Any:
+    """You average over the actions, or add them up, with equal weights. The policy pi says how
+    often each action is taken: (pi * Q).sum(axis=1)."""
+    return _with_actions(np.mean, *args)
+
+
+def _reversed_weights(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    return mdp.discounted_return(_steps(P, R, d0, pi, T)[::-1], gamma)
+
+
+@RETURN.mistake(
+    "gamma in the wrong place",
+    "equation-return",
+    [
+        _reversed_weights,
+        lambda *args: args[4] * _reversed_weights(*args),
+        lambda *args: args[4] ** args[5] * _undiscounted_sum(*args),
+        lambda *args: args[4] ** (args[5] - 1) * _undiscounted_sum(*args),
+    ],
+)
+def _gamma_outside(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """The reward of step t counts gamma^t: in the recursion gamma multiplies the later values and
+    not the reward, R + gamma * (P @ V). Yours multiplies something else."""
+    return gamma * _steps(P, R, d0, pi, T).sum()
+
+
 @RETURN.mistake("horizon ignored", "sec-two-settings")
 def _for_ever(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
     """You sum rewards for ever. This setting is episodic: the sum stops after T rewards."""
@@ -348,17 +514,41 @@ def _cut_after(steps: int, P: Any, d0: Any, pi: Any, gamma: float) -> Any:
 
 
 def _is_cut(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
-    """Tell whether `got` is the series cut after some step, found from the missing mass."""
+    """Tell whether `got` is the series cut after some step, also where it is made to sum to 1."""
     gamma, mass = args[3], got.sum()
+    if abs(mass - 1) < 1e-9:
+        return len(got) > 1 and _is_scaled_cut(args, got)
     steps = round(np.log1p(-mass) / np.log(gamma)) if 0 < mass < 1 and gamma > 0 else 0
     cut = 0 < steps < 20_000
     return cut and np.allclose(_cut_after(steps, *args), got, rtol=1e-6, atol=1e-12)
 
 
+def _is_scaled_cut(args: tuple[Any, ...], got: Any) -> bool:
+    P, d0, pi, gamma = args
+    flow, now, total, weight = np.einsum("sa,saz->zs", pi, P), d0, np.zeros(len(d0)), 1.0
+    for _ in range(10_000):
+        total, weight = total + weight * now, gamma * weight
+        if np.abs(total / total.sum() - got).max() < 1e-12:
+            return True
+        if weight < 1e-9:
+            break
+        now = flow @ now
+    return False
+
+
+def _cut_and_scaled(steps: int, *args: Any) -> Any:
+    cut = _cut_after(steps, *args)
+    return cut / cut.sum()
+
+
 VISITATION = Exercise("state_visitation", state_visitation, _visitation_inputs)
 
 
-@VISITATION.mistake("first step skipped", "equation-occupancy")
+def _one_step_later(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    return state_visitation(P, d0, pi, gamma) @ np.einsum("sa,saz->sz", pi, P)
+
+
+@VISITATION.mistake("first step skipped", "equation-occupancy", [_one_step_later])
 def _late_start(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
     """The sum starts at t = 0, where the state is drawn from d_0."""
     return state_visitation(P, d0, pi, gamma) - (1 - gamma) * d0
@@ -392,10 +582,16 @@ def _any_action(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
     return state_visitation(P, d0, np.full(pi.shape, 1 / pi.shape[1]), gamma)
 
 
-@VISITATION.mistake("series cut too soon", "equation-occupancy-flow", signs=_is_cut)
+@VISITATION.mistake(
+    "series cut too soon",
+    "equation-occupancy-flow",
+    [lambda *args: _cut_and_scaled(100, *args), lambda *args: _cut_and_scaled(1000, *args)],
+    signs=_is_cut,
+)
 def _hundred_terms(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
-    """Your sum stops before its tail is negligible: after n terms gamma^n of the mass is missing.
-    Solve the linear system, or sum until gamma^n is below 1e-12."""
+    """Your sum stops before its tail is negligible: after n terms gamma^n of the mass is missing,
+    and scaling the rest to sum 1 does not put it where it belongs. Solve the linear system, or sum
+    until gamma^n is below 1e-12."""
     return _cut_after(100, P, d0, pi, gamma)
 
 

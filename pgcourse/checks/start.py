@@ -45,6 +45,31 @@ def _tidied(name: str) -> str:
 
 
 @HELLO.mistake(
+    "f prefix forgotten",
+    "sec-first-check",
+    [
+        lambda name: "Hello, {name}",
+        lambda name: "Hello {name}!",
+        lambda name: "Hello {name}",
+        lambda name: "hello, {name}!",
+        lambda name: "Hello, {}!",
+        lambda name: "Hello, {0}!",
+        lambda name: "Hello, %s!",
+    ],
+)
+def _braces(name: str) -> str:
+    """The braces stand in your answer as they are. Only a text with an f before its opening quote
+    mark replaces {name} by the value: f"Hello, {name}!"."""
+    return "Hello, {name}!"
+
+
+@HELLO.mistake("capital H", "sec-first-check", [lambda name: f"HELLO, {name}!"])
+def _small(name: str) -> str:
+    """All is there but the case: "Hello" has a capital H, and small letters after it."""
+    return f"hello, {name}!"
+
+
+@HELLO.mistake(
     "punctuation",
     "sec-first-check",
     [
@@ -52,12 +77,17 @@ def _tidied(name: str) -> str:
         lambda name: f"Hello {name}",
         lambda name: f"Hello,{name}!",
         lambda name: f"Hello, {name}.",
-        lambda name: f"hello, {name}!",
         lambda name: f"Hello, {name} !",
+        lambda name: f"Hello,  {name}!",
+        lambda name: f"Hello, {name}!\n",
+        lambda name: f"hello {name}",
+        lambda name: f"hello {name}!",
+        lambda name: f"hello, {name}",
     ],
 )
 def _no_comma(name: str) -> str:
-    """A comma and a space after "Hello", an exclamation mark after the name: "Hello, Ada!"."""
+    """A capital H, a comma and one space after "Hello", an exclamation mark after the name, and
+    nothing else: "Hello, Ada!"."""
     return f"Hello {name}!"
 
 

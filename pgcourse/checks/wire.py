@@ -52,9 +52,13 @@ class Blank(msgspec.Struct, tag_field="kind", tag="blank", frozen=True):
 
 
 class Other(msgspec.Struct, tag_field="kind", tag="other", frozen=True):
-    """Something that is not data; only the name of its type crosses the wire."""
+    """Something that is not data: the name of its type crosses the wire, and what a set holds.
+
+    A set has no order, so it is no array; only a comparison that asks for none reads its items.
+    """
 
     type: str
+    items: list[Value] = []
 
 
 Value = Array | Number | Text | Items | Blank | Other
@@ -113,6 +117,8 @@ def encode(value: Any) -> Value:
         return _encode_tensor(value, torch)
     if isinstance(value, (list, tuple)):
         return _encode_items(value)
+    if isinstance(value, (set, frozenset)):
+        return Other(type(value).__name__, [encode(x) for x in value])
     if isinstance(value, numbers.Real) and not isinstance(value, np.generic):
         return Number(float(value))
     if isinstance(value, np.generic) or hasattr(value, "__array__"):
