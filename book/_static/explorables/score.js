@@ -4,7 +4,7 @@
 "use strict";
 
 (() => {
-  const TARGET = 1, LEFT = -5, RIGHT = 5, WIDTH = 500, PAD = 10, AXIS = 130, ROW = 15;
+  const TARGET = 1, LEFT = -5, RIGHT = 5, WIDTH = 500, PAD = 10, AXIS = 130, ROW = 15, TOP = AXIS + 42;
   const X = (x) => PAD + ((x - LEFT) / (RIGHT - LEFT)) * (WIDTH - 2 * PAD);
   const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
   const mean = (v) => v.reduce((sum, x) => sum + x, 0) / v.length;
@@ -50,10 +50,11 @@
     return Number([1, 2, 5, 10].map((m) => m * power).find((u) => longest / u <= 4).toPrecision(1));
   }
 
+  // The part of an arrow that lies in the picture; nothing, where none does.
   function arrow(name, from, length, y, kind) {
-    const start = X(from), end = clamp(X(from + length), 2, WIDTH - 2);
+    const [start, end] = [from, from + length].map((v) => clamp(X(v), 2, WIDTH - 2));
     const head = clamp(end - start, -6, 6);
-    const d = `M${start} ${y}H${end}M${end - head} ${y - Math.abs(head) / 1.6}L${end} ${y}L${end - head} ${y + Math.abs(head) / 1.6}`;
+    const d = head === 0 ? "" : `M${start} ${y}H${end}M${end - head} ${y - Math.abs(head) / 1.6}L${end} ${y}L${end - head} ${y + Math.abs(head) / 1.6}`;
     return make("path", { d, class: `${kind} arrow`, "data-name": name });
   }
 
@@ -66,23 +67,26 @@
     const { mean: mu, std: sigma, x, pushes } = now;
     const unit = roundUnit(Math.max(...pushes.map(Math.abs)));
     const fine = roundUnit(Math.max(Math.abs(now.estimate), Math.abs(now.gradient) + now.error));
-    const bottom = AXIS + 34 + ROW * x.length;
+    const bottom = TOP + ROW * x.length + 22, times = Number((unit / fine).toPrecision(2));
     const density = (v) => AXIS - (100 * Math.exp(-0.5 * ((v - mu) / sigma) ** 2)) / Math.max(1, sigma * 1.6);
     layer.replaceChildren(
       make("path", { d: `${curve(density)}V${AXIS}H${X(LEFT)}Z`, class: "density" }),
-      make("path", { d: curve((v) => 15 + 6 * (v - TARGET) ** 2, TARGET - 4, TARGET + 4), class: "payment" }),
+      make("path", { d: curve((v) => 22 + 6 * (v - TARGET) ** 2, TARGET - 4, TARGET + 4), class: "payment" }),
       make("text", { x: X(TARGET - 3.6), y: 60, class: "middle" }, "f(x)"),
-      make("text", { x: X(TARGET), y: AXIS + 19, class: "middle" }, "target"),
+      make("text", { x: X(TARGET), y: 15, class: "middle" }, "target"),
       ...Array.from({ length: 11 }, (_, i) => X(LEFT + i)).map((at) => make("line", { x1: at, x2: at, y1: AXIS - 3, y2: AXIS + 3, class: "axis" })),
+      ...[-4, -3, -2, -1, 0, 1, 2, 3, 4].map((v) => make("text", { x: X(v), y: AXIS + 24, class: "middle number" }, `${v}`.replace("-", "−"))),
       make("line", { x1: X(LEFT), x2: X(RIGHT), y1: AXIS, y2: AXIS, class: "axis" }),
-      make("line", { x1: X(mu), x2: X(mu), y1: AXIS, y2: bottom + 62, class: "mean" }),
+      ...[[TOP - 12, bottom - 18], [bottom + 6, bottom + 60]].map(([y1, y2]) => make("line", { x1: X(mu), x2: X(mu), y1, y2, class: "mean" })),
       ...x.flatMap((xi, i) => {
-        const y = AXIS + 34 + ROW * i;
+        const y = TOP + ROW * i, outside = xi < LEFT || xi > RIGHT ? " outside" : "";
         return [
-          make("circle", { cx: clamp(X(xi), 2, WIDTH - 2), cy: y, r: 3, class: "sample", "data-x": xi, "data-push": pushes[i] }),
+          make("circle", { cx: clamp(X(xi), 4, WIDTH - 4), cy: y, r: 3, class: `sample${outside}`, "data-x": xi, "data-push": pushes[i] }),
           arrow(`push-${i}`, xi, pushes[i] / unit, y, "push"),
         ];
       }),
+      make("line", { x1: X(LEFT), x2: X(RIGHT), y1: bottom - 18, y2: bottom - 18, class: "axis" }),
+      make("text", { x: PAD, y: bottom }, times === 1 ? "Averages, at the same scale" : `Averages, at another scale: ${times} times as long`),
       make("path", {
         d: `M${X(mu + (now.gradient - now.error) / fine)} ${bottom + 38}h${X((2 * now.error) / fine) - X(0)}v12h${X(0) - X((2 * now.error) / fine)}Z`,
         class: "error",
@@ -107,7 +111,7 @@
     let batch = 0, timer;
     const title = make("title", { id: `${id}-title` }, "Samples of a Gaussian policy and how each pushes its mean");
     const description = make("desc", { id: `${id}-desc` });
-    const height = AXIS + 34 + ROW * batches[0].length + 84;
+    const height = TOP + ROW * batches[0].length + 106;
     const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-labelledby": `${id}-title ${id}-desc` }, title, description);
     const layer = make("g"), handle = make("g", { class: "handle" });
     handle.append(make("circle", { r: 22, class: "reach" }), make("circle", { r: 9 }), make("path", { d: "M-4 -3L-7 0L-4 3M4 -3L7 0L4 3" }));
