@@ -225,6 +225,42 @@ def _only_shifted(x: Any) -> Any:
     return x - _top(x)
 
 
+def _log_sum(x: Any, offset: Any = 0) -> Any:
+    return np.log(_rows(np.exp(x - offset)))
+
+
+@LOG_SOFTMAX.mistake(
+    "log-sum-exp alone",
+    "equation-log-softmax",
+    [
+        lambda x: _log_sum(x, _top(x)),
+        _log_sum,
+        lambda x: -_log_sum(x, _top(x)) - _top(x),
+        lambda x: (_log_sum(x, _top(x)) + _top(x))[..., 0],
+        lambda x: _log_sum(x, _top(x))[..., 0],
+        lambda x: _log_sum(x)[..., 0],
+    ],
+)
+def _normaliser(x: Any) -> Any:
+    """You return log Σ exp alone, one number a row. Subtract it from each logit of the row: that is
+    the log-probability of the action."""
+    return _log_sum(x, _top(x)) + _top(x)
+
+
+@LOG_SOFTMAX.mistake(
+    "logarithm of the sum forgotten",
+    "equation-log-softmax",
+    [
+        lambda x: x - _rows(np.exp(x - _top(x))),
+        lambda x: x - _rows(np.exp(x)),
+    ],
+)
+def _minus_sum(x: Any) -> Any:
+    """You subtract the sum of the exponentials, not its logarithm. The logarithm of a quotient is
+    a difference of two logarithms; the exponential undoes only the first of them."""
+    return x - _top(x) - _rows(np.exp(x - _top(x)))
+
+
 @LOG_SOFTMAX.mistake("probabilities returned", "equation-log-softmax")
 def _probabilities(x: Any) -> Any:
     """These are the probabilities, not their logarithms."""
@@ -302,6 +338,21 @@ def _none(p: Any, u: Any) -> Any:
     found, and what then comes out is action 0, an index beyond the end, None or an error. Return
     the last action with positive probability."""
     return _first(_above, lambda p: None, p, u)
+
+
+@SAMPLE.mistake(
+    "all candidates returned",
+    "equation-inverse-cdf",
+    [
+        lambda p, u: np.flatnonzero(_above(p, u))[:1],
+        lambda p, u: np.argwhere(_above(p, u)),
+        lambda p, u: np.where(_above(p, u)),
+    ],
+)
+def _candidates(p: Any, u: Any) -> Any:
+    """You return an array: every action whose cumulative probability exceeds u, or the first in a
+    list of its own. Asked is one number, the first of them."""
+    return np.flatnonzero(_above(p, u))
 
 
 @SAMPLE.mistake("boundary on the wrong side", "equation-inverse-cdf")

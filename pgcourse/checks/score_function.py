@@ -57,6 +57,17 @@ def _no_unit(x: Any, a: int) -> Any:
     return -softmax(x)
 
 
+@SOFTMAX.mistake(
+    "the likeliest action instead of the action taken",
+    "sec-softmax-score",
+    [lambda x, a: _unit(x, np.argmin(x)) - softmax(x)],
+)
+def _of_the_likeliest(x: Any, a: int) -> Any:
+    """You add the 1 at an action that the logits pick. It belongs to the action taken, the second
+    argument, be it likely or not."""
+    return _unit(x, np.argmax(x)) - softmax(x)
+
+
 @SOFTMAX.mistake("sign", "sec-softmax-score", [lambda x, a: _unit(x, a) + softmax(x)])
 def _downhill(x: Any, a: int) -> Any:
     """A sign is turned. The score e_a - p points to where the action taken becomes more likely:
@@ -159,10 +170,17 @@ def _by_std(x: float, mean: float, std: float) -> Any:
     return gaussian_score(x, mean, std) * [std, 1]
 
 
+@GAUSSIAN.mistake("half kept", "sec-gaussian-score", [_terms((0.5, 0.5, 1)), _terms((0.5, 1, 1))])
+def _half(*args: float) -> Any:
+    """You keep the half of the exponent. The derivative of std^-2 is -2 std^-3, and its 2 cancels
+    the half; by the mean, the 2 of the square does."""
+    return _terms((1, 0.5, 1))(*args)
+
+
 @GAUSSIAN.mistake(
     "a term forgotten",
     "sec-gaussian-score",
-    [_terms(k) for k in [(1, 0, 1), (1, 2, 1), (1, 0.5, 1), (2, 2, 1), (1, 1, 0.5), (1, 1, 2)]],
+    [_terms(k) for k in [(1, 0, 1), (1, 2, 1), (2, 2, 1), (1, 1, 0.5), (1, 1, 2)]],
 )
 def _exponent_only(*args: float) -> Any:
     """A term is missing, or counted wrongly. The logarithm of the density is
@@ -250,6 +268,37 @@ def _negative(f: Any, S: Any) -> Any:
     return -f @ S / len(f)
 
 
+@GRADIENT.mistake("divided by D, not M", "equation-score-estimator")
+def _by_parameters(f: Any, S: Any) -> Any:
+    """You divide by the number of parameters, the columns. An average over samples divides by
+    their number M, the rows."""
+    return f @ S / S.shape[1]
+
+
+def _is_centred(args: Args, got: Any, expected: Any) -> bool:
+    f, S = args
+    return _is_multiple(args, got, (f - f.mean()) @ S)
+
+
+@GRADIENT.mistake(
+    "f standardised",
+    "equation-score-estimator",
+    [
+        lambda f, S: (f - f.mean()) / f.std() @ S / len(f),
+        lambda f, S: (f - f.mean()) / f.std() @ S,
+        lambda f, S: (f - f.mean()) / f.std(ddof=1) @ S / len(f),
+        lambda f, S: (f - f.mean()) / (f.std() + 1e-8) @ S / len(f),
+        lambda f, S: (f - f.mean()) / (f.std(ddof=1) + 1e-8) @ S / len(f),
+        lambda f, S: f / f.std() @ S / len(f),
+    ],
+    _is_centred,
+)
+def _centred(f: Any, S: Any) -> Any:
+    """You subtract the mean of f, or divide by its standard deviation, or both. Programs do that
+    to lessen noise, but it is another estimate, no longer unbiased. Use f as it is."""
+    return (f - f.mean()) @ S / len(f)
+
+
 @GRADIENT.mistake(
     "sum instead of mean",
     "equation-score-estimator",
@@ -292,12 +341,35 @@ VARIANCE = Exercise("exact_variance", exact_variance, _variance_inputs)
 @VARIANCE.mistake(
     "squared mean not subtracted",
     "equation-score-variance",
-    [lambda *args: -exact_variance(*args), lambda *args: _around(0, *args) + _square(*args)],
+    [lambda *args: -exact_variance(*args)],
 )
 def _second_moment(*args: Any) -> Any:
     """A variance is the second moment E[f² ‖score‖²] minus the squared norm of the mean,
     E[f score]: subtract that, and in this order."""
     return _around(0, *args)
+
+
+@VARIANCE.mistake("squared mean added", "equation-score-variance")
+def _sum_of_squares(*args: Any) -> Any:
+    """You add the squared mean; it is subtracted."""
+    return _around(0, *args) + _square(*args)
+
+
+@VARIANCE.mistake(
+    "the mean's norm is not squared",
+    "equation-score-variance",
+    [lambda *args: _around(0, *args) + np.sqrt(_square(*args))],
+)
+def _norm_of_mean(*args: Any) -> Any:
+    """You subtract the norm of the mean E[f score]; the square of that norm is subtracted."""
+    return _around(0, *args) - np.sqrt(_square(*args))
+
+
+@VARIANCE.mistake("the score's norm is not squared", "equation-score-variance")
+def _norm_of_score(p: Any, f: Any, S: Any) -> Any:
+    """The second moment has the squared norm of the score, the sum of the squares of its entries;
+    you took the root of that sum."""
+    return p @ (f**2 * np.linalg.norm(S, axis=1)) - _square(p, f, S)
 
 
 @VARIANCE.mistake(
