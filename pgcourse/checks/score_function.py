@@ -60,12 +60,12 @@ def _no_unit(x: Any, a: int) -> Any:
 @SOFTMAX.mistake(
     "the likeliest action instead of the action taken",
     "sec-softmax-score",
-    [lambda x, a: _unit(x, np.argmin(x)) - softmax(x)],
+    [lambda x, a: _unit(x, int(np.argmin(x))) - softmax(x)],
 )
 def _of_the_likeliest(x: Any, a: int) -> Any:
     """You add the 1 at an action that the logits pick. It belongs to the action taken, the second
     argument, be it likely or not."""
-    return _unit(x, np.argmax(x)) - softmax(x)
+    return _unit(x, int(np.argmax(x))) - softmax(x)
 
 
 @SOFTMAX.mistake("sign", "sec-softmax-score", [lambda x, a: _unit(x, a) + softmax(x)])
