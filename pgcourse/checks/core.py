@@ -12,6 +12,7 @@ import getpass
 import importlib
 import inspect
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -320,7 +321,8 @@ def _imitates(exercise: Exercise, mistake: Mistake, failure: Failure) -> bool:
         got, _ = to_array(answer.value)
     except NotNumbersError:
         return False
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
         return got.shape == expected.shape and bool(mistake.signs(args, got, expected))
 
 
@@ -328,7 +330,8 @@ def _agree(
     exercise: Exercise, imitation: Callable[..., Any], args: tuple[Any, ...], answer: Answer
 ) -> bool:
     try:
-        with np.errstate(all="ignore"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
             value = imitation(*(decode(encode(a)) for a in args))
     except Exception as error:
         return isinstance(answer, Raised) and answer.type == type(error).__name__
