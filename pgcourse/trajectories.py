@@ -243,27 +243,37 @@ def from_paths(mdp: MDP, states: Ints, actions: Ints) -> Trajectories:
 # --- estimates ---------------------------------------------------------------------------------
 
 
-def trajectory_gradients(trajectories: Trajectories, theta: ArrayLike, gamma: float) -> Floats:
-    """Return times score of each trajectory, the terms of {eq}`mc-estimator`; `[N, S, A]`.
+def returns(trajectories: Trajectories, gamma: float) -> Floats:
+    """Return of each trajectory `[N]`, {eq}`return` (reward).
 
     Args:
         trajectories: one episode a lane; `one_a_lane` sees to that.
-        theta: `[S, A]` logits of the tabular softmax that acted.
         gamma: discount.
 
     Raises:
         ValueError: a lane holds two episodes.
     """
-    theta = as_numbers("theta", theta, (None, None), "[S, A]")
     if (most := int(trajectories.ends.sum(axis=0).max())) > 1:
         raise ValueError(f"trajectories must hold one episode a lane, got {most}; see one_a_lane")
     rewards = np.where(trajectories.valid, trajectories.rewards, 0.0)
+    return discounted_return(rewards.T, gamma)
+
+
+def trajectory_gradients(trajectories: Trajectories, theta: ArrayLike, gamma: float) -> Floats:
+    """Return times score of each trajectory, the terms of {eq}`mc-estimator`; `[N, S, A]`.
+
+    Args:
+        trajectories: one episode a lane, as `returns` asks.
+        theta: `[S, A]` logits of the tabular softmax that acted.
+        gamma: discount.
+    """
+    theta, R = as_numbers("theta", theta, (None, None), "[S, A]"), returns(trajectories, gamma)
     t, i = np.nonzero(trajectories.valid)
     s, a = trajectories.states[t, i], trajectories.actions[t, i]
-    scores = np.zeros((rewards.shape[1], *theta.shape))
+    scores = np.zeros((len(R), *theta.shape))
     np.add.at(scores, (i, s), -softmax(theta)[s])
     np.add.at(scores, (i, s, a), 1.0)
-    terms: Floats = discounted_return(rewards.T, gamma)[:, None, None] * scores
+    terms: Floats = R[:, None, None] * scores
     return terms
 
 
