@@ -24,7 +24,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from pgcourse.environments import make_vector
-from pgcourse.pseudo_loss import SoftmaxPolicy, forward, network
+from pgcourse.pseudo_loss import SoftmaxPolicy, forward, log_probs_of, network
 from pgcourse.trajectories import Lanes, rollout
 
 NAME, REPEATS, SEED = "CartPole-v1", 5, 0
@@ -55,10 +55,9 @@ def ours(N: int) -> Driver:
     lanes = Lanes(make_vector(NAME, N), SEED)
 
     def collect(u: Array) -> Stored:
-        x = rollout(lanes, POLICY.actor(), u)
-        states, actions = x.states.reshape(-1, 4), x.actions.ravel()
-        log_probs = POLICY.old_log_probs(states, actions).reshape(u.shape)
-        values = forward(CRITIC)(states).reshape(u.shape)
+        x = rollout(lanes, POLICY.actor(said := []), u)
+        log_probs = log_probs_of(np.concatenate(said), x.actions.ravel()).reshape(u.shape)
+        values = forward(CRITIC)(x.states.reshape(-1, 4)).reshape(u.shape)
         ends = x.terminated | x.truncated
         return Stored(x.states, x.actions, x.rewards, ends, log_probs, values)
 

@@ -1,8 +1,8 @@
 """pgcourse — the companion package of the course on policy gradients.
 
 One module a chapter, in the order of `CHAPTERS`; each imports only modules before it, and
-`arguments`, which says what an argument must be. The wings
-(`environments`, `plotting`, `checks`) import chapters and are never imported by them.
+`arguments`, which says what an argument must be. The wings (`environments`, `experiments`,
+`plotting`, `checks`) import chapters and are never imported by them.
 """
 
 CHAPTERS = (

@@ -32,7 +32,8 @@ from pgcourse.pseudo_loss import (
 )
 from pgcourse.trajectories import Lanes, Trajectories, returns, rollout_episodes
 
-HIDDEN, LANES, ALPHA, MOST = 32, 100, 0.02, 300
+LANES, HIDDEN, ALPHA, MOST = 100, 32, 0.02, 300
+BAR = "{n_fmt} of at most {total_fmt} batches, {elapsed}{postfix}"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Task:
 
     Args:
         name: what Gymnasium calls it.
-        features: length of what the policy sees.
-        actions: number of actions.
+        features: how many numbers the policy sees.
+        actions: how many actions it has.
         T: steps after which an episode is truncated.
         threshold: mean return that counts as solved (reward).
     """
@@ -55,7 +56,7 @@ class Task:
 
 
 def task(name: str) -> Task:
-    """Look up an environment.
+    """Look up an environment of Gymnasium.
 
     Raises:
         ValueError: there is none of this name, or the course cannot learn in it yet.
@@ -65,15 +66,20 @@ def task(name: str) -> Task:
     try:
         spec, one = gymnasium.spec(name), gymnasium.make(name)
     except (gymnasium.error.Error, ImportError) as error:
-        says = str(error).splitlines()[0]
-        raise ValueError(f"environment must be one that Gymnasium can make, got {name!r}: {says}") from None
-    seen, done = one.observation_space, one.action_space
-    if not isinstance(done, gymnasium.spaces.Discrete):
-        raise ValueError(f"environment must have a list of actions, got {name}: continuous actions come with chapter 10")
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"environment must be one of Gymnasium's, got {name!r}: {reason}"
+        ) from None
+    seen, actions = one.observation_space, one.action_space
+    if not isinstance(actions, gymnasium.spaces.Discrete):
+        text = f"got {name} with {actions}; continuous actions come in chapter 10"
+        raise ValueError(f"environment must have a finite list of actions, {text}")
     if not (isinstance(seen, gymnasium.spaces.Box) and len(seen.shape) == 1):
-        raise ValueError(f"environment must show a vector of numbers, got {name}, which shows {seen}")
-    if spec.max_episode_steps is None or spec.reward_threshold is None: raise ValueError("x")
-    return Task(name, seen.shape[0], int(done.n), spec.max_episode_steps, spec.reward_threshold)
+        raise ValueError(f"environment must show a row of numbers, got {name} with {seen}")
+    if spec.max_episode_steps is None or spec.reward_threshold is None:
+        raise ValueError(f"environment must have a time limit and a threshold, got {name}")
+    limit, threshold = spec.max_episode_steps, spec.reward_threshold
+    return Task(name, seen.shape[0], int(actions.n), limit, threshold)
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,14 @@ class Outcome:
     Args:
         policy: the last one that played.
         curve: `[K]` mean return of each batch, the last one by that policy (reward).
-        confirmed: mean return of fresh episodes of that policy, if it is solved.
+        confirmed: mean return of fresh episodes of that policy, None if it is not solved.
+        interrupted: somebody ended it early.
     """
 
     policy: Any
     curve: Floats
     confirmed: float | None
+    interrupted: bool
 
 
 def solve(
@@ -98,7 +106,7 @@ def solve(
     most: int,
     file: TextIO | None = None,
 ) -> Outcome:
-    """Follow a training live until a batch reaches the threshold and fresh episodes confirm it.
+    """Follow a training, live, until a batch reaches the threshold and fresh episodes confirm it.
 
     An interrupt ends it early and loses nothing.
 
@@ -109,11 +117,11 @@ def solve(
         most: number of batches after which to give up.
         file: where the progress is shown; standard output if not given.
     """
-    curve, confirmed = list[float](), None
+    policy, curve, confirmed, interrupted = None, list[float](), None, False
     shown = tqdm(islice(training, most), total=most, file=file or sys.stdout, bar_format=BAR)
     try:
-        for policy, trajectories in shown:
-            curve.append(float(returns(trajectories, 1.0).mean()))
+        for policy, played in shown:
+            curve.append(float(returns(played, 1.0).mean()))
             shown.set_postfix_str(f"mean return {curve[-1]:.1f}", refresh=False)
             if curve[-1] >= threshold:
                 fresh = float(returns(confirm(policy), 1.0).mean())
@@ -121,22 +129,58 @@ def solve(
                     confirmed = fresh
                     break
     except KeyboardInterrupt:
-        pass
+        interrupted = True
     shown.close()
-    return Outcome(policy, np.array(curve), confirmed)
-
-
-BAR = "{n_fmt} of at most {total_fmt} batches, {elapsed}{postfix}"
+    return Outcome(policy, np.array(curve), confirmed, interrupted)
 
 
 def reinforce(name: str, seed: int, file: TextIO | None = None) -> Outcome:
-    """Train a small network with the full return of each episode as its weight."""
+    """Train a small network by the full return of each episode, 100 episodes a batch.
+
+    Args:
+        name: of an environment, see `task`.
+        seed: of all that is random.
+        file: where the progress is shown; standard output if not given.
+    """
     todo, rng = task(name), np.random.default_rng(seed)
 
-    def seats():
+    def new_lanes() -> Run[SoftmaxPolicy]:
         lanes = Lanes(make_vector(name, LANES), int(rng.integers(2**31)))
         return runner(rollout_episodes, lanes, todo.T, rng)
 
     policy = SoftmaxPolicy(network((todo.features, HIDDEN, todo.actions), rng))
-    training = train(policy, seats(), full_return, Descent(policy, ALPHA))
-    return solve(training, seats(), todo.threshold, MOST, file)
+    training = train(policy, new_lanes(), full_return, Descent(policy, ALPHA))
+    return solve(training, new_lanes(), todo.threshold, MOST, file)
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def save(policy: SoftmaxPolicy, path: str | Path) -> None:
+    """Write the weights, arrays and nothing else, as npz."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: p.numpy() for name, p in policy.net.state_dict().items()})
+    Path(path).write_bytes(buffer.getvalue())
+
+
+def load(path: str | Path) -> SoftmaxPolicy:
+    """Read the weights that `save` wrote; nothing in the file is executed.
+
+    Raises:
+        ValueError: the file holds something else. OSError: it cannot be read.
+    """
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            state = {name: torch.as_tensor(file[name]) for name in file.files}
+        weights = [W for name, W in state.items() if name.endswith("weight")]
+        net = network([weights[0].shape[1], *map(len, weights)], np.random.default_rng())
+        net.load_state_dict(state)
+    except OSError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, EOFError):
+        raise ValueError(f"{path} must be a policy that `save` wrote, got another file") from None
+    except zipfile.BadZipFile:
+        raise ValueError(f"{path} must be a policy that `save` wrote, got a damaged file") from None
+    if not all(torch.isfinite(p).all() for p in net.parameters()):
+        raise ValueError(f"{path} must hold finite weights, got some that are not")
+    return SoftmaxPolicy(net)

@@ -115,22 +115,32 @@ class Lanes:
     def reset(self, seed: int | None = None) -> None:
         """Begin a new episode in every lane."""
         self.states, _ = self.environment.reset(seed=seed)
-        self.waiting = np.zeros(len(self.states), dtype=bool)  # whose next row will be a phantom
+        self.playing = np.ones(len(self.states), dtype=bool)  # whose next row is no phantom
 
     def step(self, policy: Policy, noise: Array) -> Row:
         """Step all lanes; afterwards `states` holds what the policy is to see next."""
         states, actions = self.states, policy(self.states, noise)
         after, rewards, terminated, truncated, infos = self.environment.step(actions)
-        self.states, next_states, valid = after, after, ~self.waiting
+        self.states, next_states, valid = after, after, self.playing
         over = terminated | truncated
         if self.mode == "NEXT_STEP":
-            self.waiting = over
-        elif np.count_nonzero(over) and self.mode == "SAME_STEP":
-            next_states = after.copy()
-            next_states[over] = np.array(list(infos["final_obs"][over]))
-        elif np.count_nonzero(over):
+            self.playing = ~over
+        elif not np.count_nonzero(over):
+            pass
+        elif self.mode == "SAME_STEP":
+            next_states = _with_rows(after, over, infos["final_obs"])
+        else:
             self.states, _ = self.environment.reset(options={"reset_mask": over.copy()})
         return states, actions, rewards, next_states, terminated, truncated, valid
+
+
+def _with_rows(states: Array, over: Bools, final: Array) -> Array:
+    """Put what lanes that are over saw last into a copy of the states; others may be None there."""
+    if final.dtype != object:
+        return final  # ours: what every lane saw
+    states = states.copy()
+    states[over] = np.array(list(final[over]))
+    return states
 
 
 class _Rows:

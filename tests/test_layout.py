@@ -16,7 +16,15 @@ from tests import equations
 
 ROOT = Path(__file__).parents[1]
 MODULES = [stem for stem in CHAPTERS if stem != "start"]
-WINGS = ["environments", "plotting", "checks.core", "checks.wire", "checks.holder", "checks.show"]
+WINGS = [
+    "environments",
+    "experiments",
+    "plotting",
+    "checks.core",
+    "checks.wire",
+    "checks.holder",
+    "checks.show",
+]
 BASE = {"pgcourse", "pgcourse.arguments"}
 
 
