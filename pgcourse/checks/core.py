@@ -86,6 +86,9 @@ class Exercise:
         compare: says how an answer differs from the right one.
         fresh: whether the result must share no memory with the arguments.
         gradient_of: positions of arguments whose gradient is checked too.
+        blocked: positions of arguments that require a gradient and must not get one.
+        accepts: says what is wrong with an answer to these arguments, where right answers are many
+            (a trained policy); without it an answer must be equal to the reference's.
         mistakes: named wrong answers, the most specific first; `mistake` adds one.
     """
 
@@ -95,6 +98,8 @@ class Exercise:
     compare: Compare = lambda expected, got: compare_arrays(expected, got)
     fresh: bool = False
     gradient_of: tuple[int, ...] = ()
+    blocked: tuple[int, ...] = ()
+    accepts: Callable[[tuple[Any, ...], Value], Difference | None] | None = None
     mistakes: list[Mistake] = field(default_factory=list)
 
     def mistake(
@@ -118,7 +123,7 @@ class Exercise:
         return Request(
             self.name,
             [encode(a) for a in args],
-            list(self.gradient_of),
+            [*self.gradient_of, *self.blocked],
             None if cotangent is None else encode(cotangent),
             self.fresh,
         )
@@ -157,6 +162,8 @@ GENERIC = {
     "changes one changes both. Return a new array.",
     "too slow": "One call was stopped because it did not end in time. Something loops for ever, or "
     "visits every possibility where keeping the results of each step would do.",
+    "no stop-gradient": "The value is right, but a gradient flows into an argument that must count "
+    "as a constant. Take it without its graph: `.detach()`.",
     "no gradient": "The value is right, but no gradient flows back: somewhere the result was "
     "detached, or rebuilt from plain numbers.",
 }
@@ -266,6 +273,8 @@ def _difference(exercise: Exercise, args: tuple[Any, ...], answer: Answer) -> Di
     if isinstance(answer, Unusable):
         return Difference("blank", answer.reason)
     try:
+        if exercise.accepts is not None:
+            return exercise.accepts(args, answer.value)
         return exercise.compare(exercise.reference(*args), answer.value)
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
         return Difference("type", f"got something that cannot be compared: {error}")
@@ -362,7 +371,9 @@ def _conduct(
         name = moved or _misconduct(again)
     if not name:
         return None
-    return Verdict(exercise.name, "wrong", GENERIC[name], name, inputs=named(exercise, args))
+    own = {m.name: (m.says, m.see) for m in exercise.mistakes}
+    says, see = own.get(name, (GENERIC[name], ""))
+    return Verdict(exercise.name, "wrong", says, name, see, inputs=named(exercise, args))
 
 
 def named(exercise: Exercise, args: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
@@ -385,12 +396,15 @@ def gradient_fault(
 ) -> str | None:
     """Compare the gradients of an answer with central differences of the reference."""
     gradients = answer.gradients if isinstance(answer, Returned) else []
-    for position, gradient in zip(exercise.gradient_of, gradients, strict=True):
+    found = [None if isinstance(g, Blank) else decode(g) for g in gradients]
+    own, blocked = found[: len(exercise.gradient_of)], found[len(exercise.gradient_of) :]
+    for position, got in zip(exercise.gradient_of, own, strict=True):
         expected = _central_differences(exercise, args, position, cotangent)
-        got = None if isinstance(gradient, Blank) else decode(gradient)
         slack = 1e-5 * float(np.max(np.abs(expected), initial=0.0)) + 1e-7
         if got is None or not np.allclose(got, expected, rtol=0, atol=slack):
             return "no gradient"
+    if any(got is not None and np.any(got) for got in blocked):
+        return "no stop-gradient"
     return None
 
 
