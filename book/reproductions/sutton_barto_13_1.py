@@ -20,7 +20,7 @@ NEXT = WORLD.P.argmax(axis=2)  # the corridor has no chance: where each action l
 
 
 def episodes(pi, rng):
-    """Actions `[T, RUNS]` of one episode a run under `pi [RUNS, 2]`, and where it was on its way."""
+    """Actions `[T, RUNS]` of one episode a run under `pi [RUNS, 2]`, and who was on the way."""
     state, actions, going = np.zeros(RUNS, int), [], []
     while (state < 3).any() and len(actions) < LONGEST:
         actions.append(sample_actions(pi, rng.random(RUNS)))
