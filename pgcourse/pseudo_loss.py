@@ -90,7 +90,12 @@ def forward(net: nn.Sequential) -> Callable[[Array], Array]:
 
     Where no gradient is needed this is several times faster: a small torch call takes longer to
     begin than to compute, and NumPy's tanh is 7 times faster.
+
+    Raises:
+        ValueError: the layers are not what `network` makes.
     """
+    if any(type(layer) is not (nn.Linear, nn.Tanh)[i % 2] for i, layer in enumerate(net)):
+        raise ValueError(f"net must be linear layers with tanh between them, got {net}")
     arrays = [p.detach().numpy() for p in net.parameters()]  # shared memory, no copies
     pairs = zip(arrays[::2], arrays[1::2], strict=True)
     *hidden, (W_last, b_last) = [(W.T, b[None]) for W, b in pairs]
