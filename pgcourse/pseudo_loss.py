@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pgcourse.arguments import Floats, Ints
 from pgcourse.policies import softmax
 from pgcourse.trajectories import Lanes, Trajectories, returns, sample_actions
-from pgcourse.trajectories import Policy as Actor  # (states, noise) -> actions
+from pgcourse.trajectories import Policy as Actor
 
 Array = NDArray[Any]
 Policy = TypeVar("Policy", bound="SoftmaxPolicy")
@@ -46,8 +46,7 @@ def select_log_probs(logits: Tensor, actions: Tensor) -> Tensor:
 def log_probs_of(logits: Array, actions: Ints) -> Array:
     """Do as `select_log_probs` in NumPy: `[M]` as data, from `[M, A]` and `[M]`."""
     first, *others = logits.T - logits[np.arange(len(actions)), actions]
-    log_probs: Array = -reduce(np.logaddexp, others, first)  # a few long operations
-    return log_probs
+    return np.asarray(-reduce(np.logaddexp, others, first))  # a few long operations
 
 
 def reinforce_loss(log_probs: Tensor, weights: Floats) -> Tensor:
@@ -97,8 +96,8 @@ def forward(net: nn.Sequential) -> Callable[[Array], Array]:
     if any(type(layer) is not (nn.Linear, nn.Tanh)[i % 2] for i, layer in enumerate(net)):
         raise ValueError(f"net must be linear layers with tanh between them, got {net}")
     arrays = [p.detach().numpy() for p in net.parameters()]  # shared memory, no copies
-    pairs = zip(arrays[::2], arrays[1::2], strict=True)
-    *hidden, (W_last, b_last) = [(W.T, b[None]) for W, b in pairs]
+    layers = [(W.T, b[None]) for W, b in zip(arrays[::2], arrays[1::2], strict=True)]
+    *hidden, (W_last, b_last) = layers
 
     def compute(x: Array) -> Array:
         if len(x) > ROWS:
@@ -124,11 +123,7 @@ class SoftmaxPolicy:
         return rng.random((T, N))
 
     def actor(self, said: list[Array] | None = None) -> Actor:
-        """Return (states, noise) -> actions `[N]`, by the rule of `sample_action`, in NumPy.
-
-        Args:
-            said: gets the logits `[N, A]` of each call, for `log_probs_of`.
-        """
+        """Return (states, noise) -> actions `[N]`, as `sample_action` picks; `said` gets logits."""
         logits_of = forward(self.net)
 
         def act(states: Array, noise: Array) -> Ints:
@@ -138,8 +133,7 @@ class SoftmaxPolicy:
             if logits.shape[1] != 2:
                 return sample_actions(softmax(logits), noise)
             odds = np.exp(logits[:, 1] - logits[:, 0], dtype=np.float64)  # p1 / p0
-            second: Ints = (noise * (1 + odds) >= 1).astype(np.int64)
-            return second
+            return np.asarray(noise * (1 + odds) >= 1, dtype=np.int64)
 
         return act
 
@@ -157,10 +151,10 @@ def train(
     """Improve a policy for as long as somebody asks; yield it with what it has just played.
 
     Args:
-        policy: where to begin.
+        policy: where to begin; an update may move it in place.
         run: policy -> trajectories.
         weigh: trajectories -> weights `[T, N]`.
-        update: (policy, trajectories, weights) -> policy; it may move the policy itself.
+        update: (policy, trajectories, weights) -> policy.
     """
     while True:
         yield policy, (trajectories := run(policy))
@@ -179,8 +173,7 @@ def runner(collect: Collect, lanes: Lanes, T: int, rng: np.random.Generator) -> 
 
 def full_return(trajectories: Trajectories) -> Floats:
     """Weigh each step `[T, N]` by the undiscounted return of its whole trajectory (reward)."""
-    weights: Floats = returns(trajectories, 1.0) * trajectories.valid
-    return weights
+    return np.asarray(returns(trajectories, 1.0) * trajectories.valid)
 
 
 def step_log_probs(policy: SoftmaxPolicy, trajectories: Trajectories) -> Tensor:
@@ -191,20 +184,15 @@ def step_log_probs(policy: SoftmaxPolicy, trajectories: Trajectories) -> Tensor:
 
 
 class Descent:
-    """Update: one step of Adam down the pseudo-loss, so up the return; it moves the policy itself.
-
-    Args:
-        policy: the one to move.
-        alpha: step size.
-    """
+    """Update: a step of Adam, of size alpha, down the pseudo-loss, so up the return."""
 
     def __init__(self, policy: SoftmaxPolicy, alpha: float) -> None:
         self.optimizer = torch.optim.Adam(policy.net.parameters(), lr=alpha)
 
     def __call__(self, policy: Policy, trajectories: Trajectories, weights: Floats) -> Policy:
-        """Return the policy, moved."""
+        """Move the policy in place, and return it."""
         loss = reinforce_loss(step_log_probs(policy, trajectories), weights)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return policy

@@ -464,9 +464,9 @@ def _by_rows(theta: Any, *batch: Any) -> Any:
 
 
 @STEP.mistake("step size missing", "sec-loop")
-def _unit_step(theta: Any, *batch: Any) -> Any:
+def _unit_step(theta: Any, states: Any, actions: Any, weights: Any, alpha: float) -> Any:
     """Your step has size 1: `alpha` does not enter."""
-    return train_step(theta, *batch[:-1], 1.0)
+    return train_step(theta, states, actions, weights, 1.0)
 
 
 @STEP.mistake("the gradient, not the new parameters", "sec-loop", [lambda *x: -_ascent(*x[:-1])])

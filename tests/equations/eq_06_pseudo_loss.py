@@ -451,9 +451,9 @@ def _(case: Decision) -> Floats:
 
 @equation(
     "leak",
-    r"\E_{a \sim \pi_\theta}\bigl[ \grad \bigl( \Psi_\theta(a) \log \pi_\theta(a) \bigr) \bigr] = "
-    r"\E_{a \sim \pi_\theta}\bigl[ \Psi_\theta(a) \grad \log \pi_\theta(a) \bigr] + "
-    r"\E_{a \sim \pi_\theta}\bigl[ \log \pi_\theta(a)\, \grad \Psi_\theta(a) \bigr]",
+    r"\E_{a \sim \pi_\theta}\bigl[ \grad ( \Psi_\theta \log \pi_\theta ) \bigr] = "
+    r"\E_{a \sim \pi_\theta}\bigl[ \Psi_\theta \grad \log \pi_\theta \bigr] + "
+    r"\E_{a \sim \pi_\theta}\bigl[ \log \pi_\theta\, \grad \Psi_\theta \bigr]",
     on=decisions,
 )
 def leak(case: Decision) -> tuple[Floats, Floats]:
