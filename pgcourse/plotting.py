@@ -176,8 +176,10 @@ def intervals(means: Floats, halves: Floats, truth: float, ax: Axes) -> Axes:
 
 
 def band(curves: Floats, label: str, ax: Axes) -> Axes:
-    """Show the mean of K curves `[K, n]` with its 95 % interval over them (Student's t)."""
+    """Show the mean of K curves `[K, n]`, 2 to 13, with its 95 % interval (Student's t)."""
     K, n = curves.shape
+    if not 2 <= K <= len(T_95) + 1:
+        raise ValueError(f"curves must be 2 to {len(T_95) + 1}, got {K}")
     half = T_95[K - 2] * curves.std(axis=0, ddof=1) / np.sqrt(K)
     mean, x = curves.mean(axis=0), np.arange(n)
     (line,) = ax.plot(x, mean, label=f"{label}, mean of {K} seeds with 95 % band")

@@ -160,6 +160,33 @@ def test_a_missing_gradient_is_a_named_mistake() -> None:
     assert judge(graded, lambda x: (x**2).detach().numpy()).mistake == "no gradient"
 
 
+def test_a_gradient_that_must_not_flow_is_a_named_mistake() -> None:
+    def two_inputs(rng: np.random.Generator) -> Any:
+        yield np.array([1.0, 2.0]), np.array([3.0, 4.0])
+        yield rng.normal(size=3), rng.normal(size=3)
+
+    weighed = core.Exercise(
+        "toy", lambda x, w: np.asarray(x) * w, two_inputs, gradient_of=(0,), blocked=(1,)
+    )
+    assert judge(weighed, lambda x, w: x * w.detach()).right
+    leaking = judge(weighed, lambda x, w: x * w)
+    assert leaking.mistake == "no stop-gradient"
+    assert judge(weighed, lambda x, w: x.detach() * w.detach()).mistake == "no gradient"
+    wrong_shape = judge(weighed, lambda x, w: (x * w.detach())[:1])
+    assert wrong_shape.difference is not None
+    assert wrong_shape.difference.stage == "shape"
+
+
+def test_an_answer_may_be_judged_by_what_it_does() -> None:
+    def positive(args: tuple[Any, ...], got: wire.Value) -> core.Difference | None:
+        good = (core.to_array(got)[0] > 0).all()
+        return None if good else core.Difference("value", "not positive")
+
+    free = core.Exercise("toy", lambda x: 1.0, toy_inputs, accepts=positive)
+    assert judge(free, lambda x: 17.0).right
+    assert not judge(free, lambda x: -1.0).right
+
+
 @pytest.mark.parametrize(
     ("answer", "stage"),
     [
