@@ -558,7 +558,7 @@ SOLVED, FORGIVEN = 475, 25  # mean return (reward) that is asked for, and what c
 def _controller() -> Floats:
     """Logits `[4, 2]` that hold the pole up, by control theory: no policy gradient in sight.
 
-    The motion near rest is linear, x' = Mx + Bu; the Riccati equation gives the best feedback.
+    The motion near rest is linear, x' = M x + B u; the Riccati equation gives the best feedback.
     """
     rest, left, right = np.zeros((4, 1)), np.array([0]), np.array([1])
 
