@@ -40,8 +40,8 @@ def test_wrong_answer_is_caught_under_its_own_name(
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 def test_correct_variants_pass_as_lists_float32_and_tensors(exercise: core.Exercise) -> None:
-    for seed in range(4):
-        for name, function in variants.correct(exercise):
+    for name, function in variants.correct(exercise):
+        for seed in range(4 if name.endswith("as it is") else 1):
             verdict = judge(exercise, function, seed)
             assert verdict.right, f"{name}: {show.as_text(verdict)}"
 

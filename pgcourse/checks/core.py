@@ -369,10 +369,13 @@ def weight(value: Value) -> int:
 
 def _explain(exercise: Exercise, failures: Sequence[Judged]) -> Verdict:
     """Name the mistake that imitates most of the wrong answers, or show the first of them."""
-    shares = [_share_explained(mistake, failures) for mistake in exercise.mistakes]
-    best = max(shares, default=0.0)
-    if best >= ENOUGH_TO_NAME:
-        mistake = exercise.mistakes[shares.index(best)]
+    best, mistake = 0.0, None
+    for candidate in exercise.mistakes:
+        if (share := _share_explained(candidate, failures)) > best:
+            best, mistake = share, candidate
+        if best == 1:
+            break
+    if mistake and best >= ENOUGH_TO_NAME:
         seen = next(f for f in failures if _imitates(mistake, f))
     else:
         seen = failures[0]
