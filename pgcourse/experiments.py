@@ -71,6 +71,7 @@ def task(name: str) -> Task:
             f"environment must be one of Gymnasium's, got {name!r}: {reason}"
         ) from None
     seen, actions = one.observation_space, one.action_space
+    one.close()
     if not isinstance(actions, gymnasium.spaces.Discrete):
         text = f"got {name} with {actions}; continuous actions come in chapter 10"
         raise ValueError(f"environment must have a finite list of actions, {text}")

@@ -159,7 +159,15 @@ def _shifted(logits: Any, actions: Any) -> Any:
     return _pick(_tensor(logits) - _tensor(logits).amax(-1, keepdim=True), actions)
 
 
-@SELECT.mistake("added up", "sec-select", [lambda *x: select_log_probs(*x).mean()])
+@SELECT.mistake(
+    "added up",
+    "sec-select",
+    [
+        lambda *x: select_log_probs(*x).mean(),
+        lambda *x: -select_log_probs(*x).mean(),
+        lambda *x: -select_log_probs(*x).sum(),
+    ],
+)
 def _total(logits: Any, actions: Any) -> Any:
     """You return one number. Asked is one for each action taken: weights come before the sum."""
     return select_log_probs(logits, actions).sum()
@@ -287,6 +295,8 @@ def _wrong_axis(log_probs: Any, weights: Any) -> Any:
         _loss(lambda x, w: -(x[..., None] * w[:, None]).mean()),
         _loss(lambda x, w: -(x.reshape(-1, 1) * w.reshape(-1)).mean()),
         _loss(lambda x, w: -(x.sum(0)[:, None] * w[0]).mean()),
+        _loss(lambda x, w: -(x.T @ w).mean()),
+        _loss(lambda x, w: -(x.T @ w).sum() / x.shape[1]),
     ],
 )
 def _outer(log_probs: Any, weights: Any) -> Any:
@@ -296,7 +306,11 @@ def _outer(log_probs: Any, weights: Any) -> Any:
     return -(x.reshape(-1, 1) * w.reshape(-1)).sum() / x.shape[1]
 
 
-@LOSS.mistake("sums multiplied", "sec-broadcast")
+@LOSS.mistake(
+    "sums multiplied",
+    "sec-broadcast",
+    [_loss(lambda x, w: -x.sum() * w.sum())],
+)
 def _of_sums(log_probs: Any, weights: Any) -> Any:
     """You add up the weights of a trajectory before multiplying. Each step has its own weight;
     where all are the return R, you have T times R."""
@@ -348,6 +362,14 @@ def _imitation(log_probs: Any, weights: Any) -> Any:
     """The weights do not enter. That is imitation of whatever was done, good or bad."""
     x = _columns(log_probs)
     return -x.sum() / x.shape[1]
+
+
+@LOSS.mistake("weights taken for rewards", "equation-pseudo-loss")
+def _to_go(log_probs: Any, weights: Any) -> Any:
+    """You add up the weights from each step on, as if they were rewards. They are the weights:
+    whatever had to be added was added before."""
+    x, w = _columns(log_probs), _columns(weights)
+    return -(x * w.flip(0).cumsum(0).flip(0)).sum() / x.shape[1]
 
 
 @LOSS.mistake("lanes without weight not counted", "equation-pseudo-loss")
