@@ -319,8 +319,8 @@ def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:
 
 def _without_value(exercise: Exercise, answer: Answer) -> Verdict | None:
     if isinstance(answer, Unusable):
-        says = f"{answer.reason}. {GENERIC['edit outside the blank']}"
-        return Verdict(exercise.name, "wrong", says, "edit outside the blank")
+        name, seen = "edit outside the blank", Difference("blank", answer.reason)
+        return Verdict(exercise.name, "wrong", GENERIC[name], name, difference=seen)
     if isinstance(answer, Returned) and isinstance(answer.value, Blank):
         if answer.value.what == "...":
             return Verdict(exercise.name, "not attempted", "not attempted")

@@ -1,0 +1,323 @@
+"""What an instructor asks for: questions, points, limits, the secret seed, the due date.
+
+Data flow: YAML file -> Specification; a mistake in the file is told by file, line and key.
+
+Points stand here and nowhere else: nothing that a student hands in can carry any.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from pgcourse import CHAPTERS
+from pgcourse.checks import core
+from pgcourse.grading.sandbox import Limits
+
+LARGEST_NOTEBOOK = 20 * 2**20  # bytes; a larger file is refused before it is parsed
+Points = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+
+
+class SpecificationError(ValueError):
+    """The specification cannot be used; the message says where and why."""
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One function and its points.
+
+    Args:
+        function: name of the function.
+        points: for a right answer.
+        partial: whether a wrong answer gets the share of the inputs that it answers rightly.
+        mistakes: points for answers that make a named mistake, instead of `partial`.
+    """
+
+    function: str
+    points: Points = 1.0
+    partial: bool = False
+    mistakes: dict[str, Points] = {}
+
+
+class Late(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What being late costs.
+
+    Args:
+        lose: percent of the points lost with each started day.
+        grace: minutes after the due date that cost nothing.
+        until: days after which nothing counts; without it, only `lose` does.
+    """
+
+    lose: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    grace: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    until: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file as it is written."""
+
+    title: str = ""
+    seed: Seed | None = None
+    public_seed: Seed = 0
+    chapters: list[str] = []
+    questions: list[str | Question] = []
+    limits: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
+    due: str | None = None
+    late: Late | None = None
+    submitted: str | None = None
+    book: str = ""
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What is asked, and how it counts.
+
+    Args:
+        questions: in the order of the file; none means: what each notebook concerns, a point each.
+        seed: of the hidden inputs; None until a run draws one.
+        public_seed: of the inputs that feedback may show.
+        limits: of the sandbox.
+        notebook_bytes: size of the largest file that is read.
+        due: until when there is no loss.
+        late: what lateness costs; without it, nothing.
+        submitted: when each student handed in, where the instructor knows; else the files' times.
+        book: address of the book that feedback links to.
+        title: what the feedback is called.
+    """
+
+    questions: tuple[Question, ...] = ()
+    seed: int | None = None
+    public_seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    notebook_bytes: int = LARGEST_NOTEBOOK
+    due: datetime | None = None
+    late: Late | None = None
+    submitted: dict[str, datetime] = field(default_factory=dict)
+    book: str = ""
+    title: str = ""
+
+    def question(self, function: str) -> Question:
+        """Return the question about a function; without a list of questions, one point."""
+        return next((q for q in self.questions if q.function == function), Question(function))
+
+    def judged(self) -> list[Any]:
+        """Return what a verdict depends on; points and dates are not among it."""
+        asked = [q.function for q in self.questions]
+        return [asked, self.seed, self.public_seed, repr(self.limits), self.notebook_bytes]
+
+    def kept(self, when: datetime) -> float:
+        """Return the share of the points that is left when handed in at `when`."""
+        if self.due is None or self.late is None:
+            return 1.0
+        over = when - self.due - timedelta(minutes=self.late.grace)
+        if over <= timedelta(0):
+            return 1.0
+        days = over / timedelta(days=1)
+        if self.late.until is not None and days > self.late.until:
+            return 0.0
+        return max(0.0, 1 - self.late.lose / 100 * -(-over // timedelta(days=1)))
+
+
+def load(path: Path) -> Specification:
+    """Read a specification.
+
+    Raises:
+        SpecificationError: with file, line, key, condition and value.
+    """
+    source = Source(path)
+    written = source.convert()
+    due = source.time(written.due, "due") if written.due else None
+    if written.late and due is None:
+        raise source.error("late", "stand beside a due date", "none")
+    return Specification(
+        tuple(_questions(source, written)),
+        written.seed,
+        written.public_seed,
+        _limits(source, written.limits),
+        int(written.limits.get("notebook_bytes", LARGEST_NOTEBOOK)),
+        due,
+        written.late,
+        _submitted(source, path.parent / written.submitted) if written.submitted else {},
+        written.book,
+        written.title,
+    )
+
+
+def _questions(source: Source, written: Written) -> Iterator[Question]:
+    """Yield the functions of `chapters`, then `questions`; each function once."""
+    seen: set[str] = set()
+    listed = {q if isinstance(q, str) else q.function for q in written.questions}
+    for i, stem in enumerate(written.chapters):
+        if stem not in CHAPTERS:
+            raise source.error(f"chapters[{i}]", f"be one of {', '.join(CHAPTERS)}", stem)
+        if stem in written.chapters[:i]:
+            raise source.error(f"chapters[{i}]", "stand once", stem)
+        yield from (Question(e.name) for e in core.chapter_exercises(stem) if e.name not in listed)
+    for i, entry in enumerate(written.questions):
+        question = Question(entry) if isinstance(entry, str) else entry
+        where = f"questions[{i}]"
+        if question.function not in core.exercises():
+            raise source.error(where, "name a function of the exercises", question.function)
+        if question.function in seen:
+            raise source.error(where, "name each function once", question.function)
+        _check_partial(source, where, question)
+        seen.add(question.function)
+        yield question
+
+
+def _check_partial(source: Source, where: str, question: Question) -> None:
+    if question.partial and question.mistakes:
+        raise source.error(where, "have partial: true or mistakes, not both", "both")
+    exercise = core.exercises()[question.function]
+    known = [*(m.name for m in exercise.mistakes), *core.GENERIC]
+    for name, points in question.mistakes.items():
+        if name not in known:
+            raise source.error(f"{where}.mistakes", f"have names among: {'; '.join(known)}", name)
+        if points > question.points:
+            condition = f"be at most the points of the question ({question.points:g})"
+            raise source.error(f"{where}.mistakes", condition, f"{name}: {points:g}")
+
+
+def _limits(source: Source, written: dict[str, float]) -> Limits:
+    kinds = {f.name: type(f.default) for f in fields(Limits)}
+    for key in written:
+        if key not in {*kinds, "notebook_bytes"}:
+            raise source.error("limits", f"have keys among: {', '.join(kinds)}, notebook_bytes", key)
+    return Limits(**{k: kinds[k](v) for k, v in written.items() if k in kinds})
+
+
+def _submitted(source: Source, path: Path) -> dict[str, datetime]:
+    """Read a table with the columns `student` and `submitted`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            table = csv.DictReader(lines)
+            if not {"student", "submitted"} <= set(table.fieldnames or ()):
+                got = ", ".join(table.fieldnames or ()) or "none"
+                raise source.error("submitted", "have columns student and submitted", got)
+            return {
+                row["student"]: source.time(row["submitted"], f"{path.name}:{table.line_num}")
+                for row in table
+            }
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise source.error("submitted", "be a table that can be read", str(error)) from None
+
+
+# --- the file, and where in it -----------------------------------------------------------------
+
+
+class Loader(yaml.SafeLoader):
+    """YAML without its own reading of dates, which loses the offset from UTC."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (the shape that the parent asks for)
+        first: [r for r in resolvers if r[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+WORDS = {
+    "`float`": "a number",
+    "`int`": "a whole number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "a mapping",
+    "`str | object`": "a name or a mapping",
+    "`int | null`": "a whole number",
+    "`float | null`": "a number",
+    "`str | null`": "text",
+    "`object | null`": "a mapping",
+}
+
+
+class Source:
+    """A YAML file whose parts know their lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            loader = Loader(path.read_text(encoding="utf-8-sig"))
+            self.node = loader.get_single_node()
+            self._refuse_doubles(self.node)
+            self.value = loader.construct_document(self.node) if self.node else {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecificationError(f"{path} must be a text that can be read, got {error}") from None
+        except yaml.YAMLError as error:
+            line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+            what = getattr(error, "problem", None) or str(error)
+            raise SpecificationError(f"{path}:{line}: must be YAML, got: {what}") from None
+
+    def convert(self) -> Written:
+        """Return the content; every key, type and range as asked."""
+        if not isinstance(self.value, dict):
+            raise self.error("the file", "be a mapping of keys to values", self.value)
+        try:
+            return msgspec.convert(self.value, Written)
+        except msgspec.ValidationError as error:
+            raise self._translated(str(error)) from None
+
+    def error(self, key: str, condition: str, got: Any) -> SpecificationError:
+        """Say which key does not meet which condition, and where it stands."""
+        line = self._find(key)[0].start_mark.line + 1 if self.node else 1
+        shown = got if isinstance(got, str) else repr(got)
+        return SpecificationError(f"{self.path}:{line}: {key} must {condition}, got {shown:.200}")
+
+    def time(self, text: str, key: str) -> datetime:
+        """Read a date with time and offset."""
+        try:
+            when = datetime.fromisoformat(text.strip())
+        except (ValueError, AttributeError):
+            when = None
+        if when is None or when.tzinfo is None:
+            condition = "be a date with time and offset from UTC, as 2026-11-20T23:59:00+01:00"
+            raise self.error(key, condition, repr(text))
+        return when
+
+    def _translated(self, message: str) -> SpecificationError:
+        """Turn a message of the decoder into ours."""
+        what, _, where = message.partition(" - at ")
+        key = where.strip("`").removeprefix("$").removeprefix(".").split("[...]")[0]
+        if unknown := re.match(r"Object contains unknown field `(.*)`", what):
+            kind = Late if key == "late" else Question if key else Written
+            return self._at(f"{key}.{unknown[1]}", f"be one of {', '.join(kind.__struct_fields__)}")
+        if missing := re.match(r"Object missing required field `(.*)`", what):
+            return self.error(key, f"have the key {missing[1]}", "none")
+        condition = what.removeprefix("Expected ").split(", got ")[0]
+        for word, ours in WORDS.items():
+            condition = condition.replace(word, ours)
+        return self.error(key or "the file", f"be {condition}", self._find(key)[1])
+
+    def _at(self, key: str, condition: str) -> SpecificationError:
+        name = key.rpartition(".")[2]
+        error = self.error(key.strip("."), "", "")
+        line = str(error).split(": ", 1)[0]
+        return SpecificationError(f"{line}: a key must {condition}, got {name}")
+
+    def _find(self, key: str) -> tuple[yaml.Node, Any]:
+        """Return the node and the value of a key such as `questions[0].points`."""
+        node, value = self.node, self.value
+        for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key):
+            if index and isinstance(value, list):
+                node, value = node.value[int(index)], value[int(index)]
+            elif isinstance(value, dict) and name in value:
+                node = next(v for k, v in node.value if k.value == name)
+                value = value[name]
+        return node, value
+
+    def _refuse_doubles(self, node: yaml.Node | None) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [k.value for k, _ in node.value]
+            for (key, value), name in zip(node.value, keys, strict=True):
+                if keys.count(name) > 1:
+                    where = f"{self.path}:{key.start_mark.line + 1}"
+                    raise SpecificationError(f"{where}: key {name} must stand once, got it again")
+                self._refuse_doubles(value)
+        for part in node.value if isinstance(node, yaml.SequenceNode) else []:
+            self._refuse_doubles(part)
