@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +25,22 @@ import msgspec
 
 from pgcourse.checks.holder import LENGTH, read_frame
 from pgcourse.checks.wire import Answer, Raised, Request
-from pgcourse.grading import stub
-from pgcourse.grading.isolation import Layer
-from pgcourse.grading.warm import Setup, Spawn
+from pgcourse.checks.core import exercises
+from pgcourse.grading import isolation, paths, stub
+from pgcourse.grading.isolation import Layer, Limits, Plan
+from pgcourse.grading.warm import Spawn
 from pgcourse.grading.worker import ID_SIZE, Ran, Session
 
-MIB = 2**20
+__all__ = ["CellNote", "IsolationError", "Layer", "Limits", "Warm", "Worker"]
+
+START_SECONDS = 120.0
+ORDINARY_USERS = range(61184, 65520)  # systemd's range for users that exist for a while
+PROGRAM = "import sys; sys.path[:] = {path!r}; from pgcourse.grading.warm import main; main()"
+KEPT_VARIABLES = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT"}
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a submission may use; the one place where limits are set.
-
-    Args:
-        memory: bytes that a process may add to what the warm process holds.
-        cpu: seconds of processor time of one process.
-        cell_seconds: of one cell, by the clock.
-        call_seconds: of one call of a function.
-        submission_seconds: of all cells and calls together, with every restart.
-        processes: processes and threads at a time.
-        open_files: descriptors of one process.
-        file_size: bytes of one file.
-        scratch: bytes of all files, where a layer can count them.
-        output: bytes of one answer.
-        restarts: how often cells are run again without one that broke the worker.
-    """
-
-    memory: int = 2048 * MIB
-    cpu: float = 300.0
-    cell_seconds: float = 60.0
-    call_seconds: float = 10.0
-    submission_seconds: float = 600.0
-    processes: int = 64
-    open_files: int = 256
-    file_size: int = 64 * MIB
-    scratch: int = 256 * MIB
-    output: int = 64 * MIB
-    restarts: int = 8
-
+class IsolationError(RuntimeError):
+    """The sandbox cannot be had as it was asked for."""
 
 @dataclass(frozen=True)
 class CellNote:
@@ -79,36 +57,70 @@ class BrokenError(Exception):
 class Warm:
     """One warm process; a context manager."""
 
-    def __init__(self, limits: Limits | None = None, require: str | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        require: str | None = None,
+        omit: Collection[str] = (),
+    ) -> None:
+        self.limits, self.require, self.omit = limits or Limits(), require, omit
         self.folder = Path(tempfile.mkdtemp(prefix="pgcourse-"))
-        from pgcourse.checks.core import exercises
-
-        stub.build(self.folder, exercises().keys())
-        self.layers: tuple[Layer, ...] = (Layer("process", True),)
-        self._start()
+        try:
+            stub.build(self.folder / "inside", exercises().keys())
+            self._start()
+            self._demand()
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        base = str(self.folder / "base")
-        setup = Setup(str(self.folder), [base], {k: float(v) for k, v in asdict(self.limits).items()})
-        program = (
-            f"import sys; sys.path.insert(0, {base!r}); sys.argv[1] = '{theirs.fileno()}'; "
-            "from pgcourse.grading.warm import main; main()"
+        """Start the process and hear which layers hold."""
+        self.control, theirs = socket.socketpair()
+        plan = self._plan()
+        program = PROGRAM.format(path=plan.path)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                cwd=self.folder,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            _send(self.control, msgspec.msgpack.encode(plan), deadline)
+            frame = read_frame(self.control, deadline)
+        except (OSError, EOFError):
+            raise IsolationError("the warm process must start, got an early end") from None
+        self.layers = tuple(msgspec.msgpack.decode(frame, type=list[Layer]))
+
+    def _plan(self) -> Plan:
+        path, hidden = paths.search_path(), paths.hidden()
+        roots = paths.readable(path)
+        user = os.geteuid() or ORDINARY_USERS[os.getpid() % len(ORDINARY_USERS)]
+        return Plan(
+            folder=str(self.folder),
+            path=[str(self.folder / "inside" / "base"), *path],
+            roots=roots,
+            hidden=hidden,
+            whole=(parts := paths.split(roots, hidden))[0],
+            listed=parts[1],
+            user=user,
+            limits=self.limits,
+            grader=os.getpid(),
+            secret=str(stub.PACKAGE / "checks" / "core.py"),
+            omit=sorted(self.omit),
         )
-        environment = os.environ | {f"{x}_NUM_THREADS": "1" for x in ("OMP", "OPENBLAS", "MKL")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            cwd=base,
-        )
-        theirs.close()
-        ours.sendall(msgspec.msgpack.encode(setup))
-        if ours.recv(1) != b"w":
-            raise RuntimeError("the warm process must start, got an early end")
-        self.control = ours
+
+    def _demand(self) -> None:
+        """Refuse to go on without the layers that were asked for."""
+        wanted = {None: (), "basic": isolation.BASIC, "full": isolation.FULL}
+        if self.require not in wanted:
+            raise ValueError(f"require must be full, basic or None, got {self.require!r}")
+        missing = [x for x in self.layers if x.name in wanted[self.require] and not x.in_force]
+        if missing:
+            reasons = "; ".join(f"{x.name} ({x.why_not})" for x in missing)
+            raise IsolationError(f"isolation must be {self.require}, but there is no {reasons}")
 
     def worker(self, cells: Sequence[str], chapter: str) -> Worker:
         """Return a worker for one notebook of `chapter`; the worker before it ends."""
@@ -132,9 +144,10 @@ class Warm:
 
     def close(self) -> None:
         """End the warm process and remove its folder."""
-        self.control.close()
-        self.process.kill()
-        self.process.wait()
+        if hasattr(self, "process"):
+            self.control.close()
+            self.process.kill()
+            self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Warm:
@@ -259,6 +272,13 @@ class Worker:
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables that the warm process gets: no secret of the grader's."""
+    kept = {k: v for k, v in os.environ.items() if k in KEPT_VARIABLES}
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return kept | dict.fromkeys(threads, "1") | {"MPLBACKEND": "Agg"}
 
 
 def _send(line: socket.socket, frame: bytes, deadline: float) -> None:

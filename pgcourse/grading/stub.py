@@ -1,6 +1,6 @@
 """What a worker may import as `pgcourse`: a folder of copies in which no answer is.
 
-Data flow: the installed package, answers -> folder/base (for all), folder/<chapter> (its own).
+Data flow: the installed package, answers -> folder/base (for all), folder/chapters/<stem>.
 
 `base` holds a `check` that does nothing, the frames, and what runs students' code. The folder of a
 chapter adds the wings and the modules of *earlier* chapters. A wing needs data types of later
@@ -28,6 +28,7 @@ SHARED = (
     "grading/__init__.py",
     "grading/isolation.py",
     "grading/landlock.py",
+    "grading/namespaces.py",
     "grading/seccomp.py",
     "grading/warm.py",
     "grading/worker.py",
@@ -56,14 +57,16 @@ def build(folder: Path, answers: Collection[str]) -> None:
         shutil.copyfile(PACKAGE / name, target)
     (folder / "base" / "pgcourse" / "checks" / "__init__.py").write_text(CHECK, encoding="utf-8")
     for stem in CHAPTERS:
-        _build_chapter(folder / stem, stem, answers)
+        _build_chapter(folder / "chapters" / stem, stem, answers)
     compileall.compile_dir(folder, quiet=1)
-    for path in (folder, *folder.rglob("*")):
+    for name in ("chapter", "scratch/run", "../root"):
+        (folder / name).mkdir(parents=True)
+    for path in (folder.parent, folder.parent / "root", folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _build_chapter(folder: Path, stem: str, answers: Collection[str]) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     earlier = {s for s in CHAPTERS[: CHAPTERS.index(stem)] if (PACKAGE / f"{s}.py").exists()}
     for name in (*WINGS, *earlier):
         shutil.copyfile(PACKAGE / f"{name}.py", folder / f"{name}.py")

@@ -1,20 +1,31 @@
 """The warm process: it imports once what students import, and forks a worker a submission.
 
-It knows no reference, runs no student's code and has one thread. Started by `sandbox.Warm`.
+It knows no reference, runs no student's code and has one thread. `sandbox.Warm` starts it and
+tells it what to do: data flow Plan -> layers; then Spawn -> a worker, or the end of one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
-from typing import Any
+import time
 
 import msgspec
+
+import pgcourse
+from pgcourse.checks.holder import read_frame, write_frame
+from pgcourse.grading import isolation, landlock, namespaces, seccomp, worker
+from pgcourse.grading.isolation import Layer, Plan
+
+TICK = 0.25  # seconds between two looks at a worker's memory
+SUBREAPER, DUMPABLE = 36, 4
 
 PRELOADED = (
     "numpy numpy.random numpy.linalg numpy.fft numpy.polynomial torch torch.nn.functional "
@@ -26,76 +37,85 @@ PRELOADED = (
 ).split()
 
 
-class Setup(msgspec.Struct, frozen=True):
-    """What the trusted side tells the warm process when it starts."""
-
-    stub: str
-    path: list[str]
-    limits: dict[str, float]
-
-
 class Spawn(msgspec.Struct, frozen=True):
-    """Fork a worker for a notebook of `chapter`; without chapter, only end the one there is."""
+    """End the worker there is; then fork one for a notebook of `chapter`, if that is given."""
 
     chapter: str
 
 
 def preload() -> None:
-    """Import what students import, with one thread."""
+    """Import what students import, and touch what is otherwise loaded at first use."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     for name in PRELOADED:
-        try:
+        with contextlib.suppress(ImportError):  # not every package is installed everywhere
             importlib.import_module(name)
-        except ImportError:
-            continue  # not every package is installed everywhere
     import torch
 
     torch.set_num_threads(1)
     (torch.ones(2, requires_grad=True) ** 2).sum().backward()
-    gc.collect()
-    gc.freeze()
 
 
 class Nursery:
-    """The warm process's state: at most one worker at a time."""
+    """The warm process's state: the layers in force, and at most one worker."""
 
-    def __init__(self, control: socket.socket, setup: Setup) -> None:
-        self.control, self.setup = control, setup
+    def __init__(self, control: worker.Stream, plan: Plan, layers: list[Layer]) -> None:
+        self.control, self.plan = control, plan
+        self.layers = {layer.name for layer in layers if layer.in_force}
         self.pid = 0
+        self.rules: dict[str, int] = {}
+        self.own = os.pidfd_open(os.getpid()) if "namespaces" in self.layers else -1
+        self.tasks, self.held = isolation.tasks_of(plan.user), isolation.memory_held()
 
     def serve(self) -> None:
         """Obey until the trusted side closes."""
         while True:
-            message, fds, _, _ = socket.recv_fds(self.control, 4096, 1)
+            message, fds, _, _ = socket.recv_fds(self.control.socket, 4096, 1)
+            if message:
+                spawn = msgspec.msgpack.decode(message, type=Spawn)
+            self.end()
             if not message:
                 return
-            spawn = msgspec.msgpack.decode(message, type=Spawn)
-            self.end()
             if spawn.chapter:
                 self.begin(spawn.chapter, fds[0])
-            self.control.sendall(b"k")
+            self.control.write(b"k")
 
-    def begin(self, chapter: str, fd: int) -> None:
-        """Fork a worker that talks over `fd`."""
+    def begin(self, chapter: str, line: int) -> None:
+        """Fork a worker that talks over `line`."""
+        if "landlock" in self.layers and chapter not in self.rules:
+            self.rules[chapter] = isolation.rules(self.plan, chapter)
+        if "namespaces" in self.layers:
+            namespaces.fresh_pids(self.own)
+        else:
+            make_scratch(self.plan)
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                self.become_worker(chapter, fd)
+                self.become_worker(chapter, line)
             finally:
                 os._exit(1)
-        os.close(fd)
+        os.close(line)
 
-    def become_worker(self, chapter: str, fd: int) -> None:
-        """Give up what a student must not have, and serve."""
-        import pgcourse
-        from pgcourse.grading import worker
-
+    def become_worker(self, chapter: str, line: int) -> None:
+        """Give up, layer by layer, what a student must not have, and serve."""
         os.setsid()
-        fd = _keep_only(fd)
-        pgcourse.__path__.append(os.path.join(self.setup.stub, chapter))
-        worker.serve(fd)
+        plan, layers = self.plan, self.layers
+        if "namespaces" in layers:
+            isolation.own_files(plan, chapter)
+        if "limits" in layers:
+            isolation.set_limits(plan.limits, self.tasks, self.held)
+        if "user" in layers:
+            isolation.drop_user(plan.user)
+        if "namespaces" in layers:
+            namespaces.drop_capabilities()
+        if "landlock" in layers:
+            landlock.restrict(self.rules[chapter])
+        line = keep_only(line)
+        if "seccomp" in layers:
+            seccomp.restrict(alone="namespaces" not in layers)
+        settle(plan, chapter, "namespaces" in layers)
+        worker.serve(line)
 
     def end(self) -> None:
         """End the worker and all that it left."""
@@ -105,24 +125,46 @@ class Nursery:
         self.pid = 0
 
 
-def _keep_only(fd: int) -> int:
-    """Close every file but `fd`, which becomes 3; standard streams lead nowhere."""
+def make_scratch(plan: Plan) -> None:
+    """Make an empty scratch folder on disk, where none can be mounted."""
+    shutil.rmtree(plan.scratch, ignore_errors=True)
+    os.makedirs(plan.scratch, mode=0o700, exist_ok=True)
+    os.chown(plan.scratch, plan.user, -1)
+
+
+def keep_only(line: int) -> int:
+    """Close every file but `line`, which becomes 3; standard streams lead nowhere."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)
-    if fd != 3:
-        os.dup2(fd, 3)
+    if line != 3:
+        os.dup2(line, 3)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     return 3
 
 
+def settle(plan: Plan, chapter: str, mounted: bool) -> None:
+    """Feel at home in the scratch folder, with the modules of the chapter."""
+    os.chdir(plan.scratch)
+    os.environ |= {"HOME": plan.scratch, "TMPDIR": plan.scratch, "MPLCONFIGDIR": plan.scratch}
+    folder = plan.inside("chapter") if mounted else plan.inside("chapters", chapter)
+    pgcourse.__path__.append(folder)
+
+
 def main() -> None:
-    """Warm up, say so, and obey."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    setup = msgspec.msgpack.decode(control.recv(65536), type=Setup)
+    """Warm up, try the layers, say which hold, and obey."""
+    control = worker.Stream(int(sys.argv[1]))
+    plan = msgspec.msgpack.decode(read_frame(control), type=Plan)
     preload()
-    control.sendall(b"w")
-    Nursery(control, setup).serve()
+    make_scratch(plan)
+    layers = isolation.probe(plan)
+    if layers[-1].in_force:
+        isolation.enter(plan)
+    gc.collect()
+    gc.freeze()
+    nursery = Nursery(control, plan, layers)
+    write_frame(control, msgspec.msgpack.encode(layers))
+    nursery.serve()
 
 
 if __name__ == "__main__":
