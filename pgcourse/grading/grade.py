@@ -11,7 +11,6 @@ from __future__ import annotations
 import builtins
 import functools
 import hashlib
-import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from pgcourse.grading.results import Line, Result, Shown
 from pgcourse.grading.sandbox import Warm, Worker
 from pgcourse.grading.specification import Specification
 
-BINDS = re.compile(r"^[ \t]*(?:async +)?(?:def +(\w+) *\(|class +(\w+)|(\w+) *(?::[^=\n]+)?=(?!=))", re.M)
 LONGEST = 500  # characters of what a student's code says
 SILENT = {"TimeoutError", "EOFError", "MemoryError"}  # a process that hung or broke
 
@@ -53,15 +51,18 @@ class Grader:
     """What grades one file after another; a context manager that owns a warm process."""
 
     def __init__(self, specification: Specification, require: str | None = None) -> None:
-        self.specification = specification
+        self.specification, self.require = specification, require
         self.warm = Warm(specification.limits, require)
-        self.layers = [layer.name for layer in self.warm.layers if layer.in_force]
+
+    def close(self) -> None:
+        """End the warm process."""
+        self.warm.close()
 
     def __enter__(self) -> Grader:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.warm.close()
+        self.close()
 
     def grade(self, task: Task) -> Line | None:
         """Return the file's line, or None if the one that is known still holds."""
@@ -79,13 +80,27 @@ class Grader:
             return line(key, "ignored" if found.ignored else "unreadable", reason)
         try:
             cells = reading.cells_of(data, found.name)
-            asked = questions_of(cells, [q.function for q in self.specification.questions])
+            asked = reading.questions_of(cells, [q.function for q in self.specification.questions])
         except UnreadableError as error:
             return line(key, "unreadable", str(error))
         judged = [q for q in asked if not task.only or q in task.only]
-        results, notes = self._judge(cells, judged)
+        try:
+            results, notes = self._judged(cells, judged)
+        except RuntimeError as error:
+            return line(key, "unreadable", f"the sandbox broke: {error}", asked)
+        layers = [layer.name for layer in self.warm.layers if layer.in_force]
+        without = [f"{x.name}: {x.why_not}" for x in self.warm.layers if not x.in_force]
         spent = round(time.perf_counter() - start, 3)
-        return line(key, "graded", "", asked, results, notes, self.layers, spent)
+        return line(key, "graded", "", asked, results, notes, layers, without, spent)
+
+    def _judged(self, cells: list[str], asked: Collection[str]) -> tuple[list[Result], list[str]]:
+        """Judge; where the warm process itself is gone, once more with a new one."""
+        try:
+            return self._judge(cells, asked)
+        except RuntimeError:
+            self.warm.close()
+            self.warm = Warm(self.specification.limits, self.require)
+            return self._judge(cells, asked)
 
     def _judge(self, cells: list[str], asked: Collection[str]) -> tuple[list[Result], list[str]]:
         results: list[Result] = []
@@ -93,7 +108,9 @@ class Grader:
         for stem in CHAPTERS:
             if exercises := [e for e in core.chapter_exercises(stem) if e.name in asked]:
                 verdicts = self._hidden(cells, stem, exercises)
-                shown = self._public(cells, stem, [e for e in exercises if _unclear(verdicts[e.name])])
+                shown = self._public(
+                    cells, stem, [e for e in exercises if _unclear(verdicts[e.name])]
+                )
                 results += [result_of(v, shown.get(n)) for n, v in verdicts.items()]
                 notes += [n for n in shown.get("", ()) if n not in notes]
         return results, notes
@@ -185,26 +202,3 @@ def version() -> str:
     files = [*sorted(folder.glob("*.py")), *sorted(folder.glob("checks/*.py"))]
     content = b"\0".join(f.read_bytes() for f in files)
     return f"{pgcourse.__version__}-{hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def questions_of(cells: list[str], questions: Sequence[str] = ()) -> list[str]:
-    """Return the functions that a notebook is asked for, in the book's order.
-
-    Those are all functions of each chapter that it is about, and among `questions` those that it
-    defines. A notebook is about the chapters of which it defines at least half of the functions,
-    or else about the one of which it defines the largest share.
-
-    Raises:
-        UnreadableError: it defines none.
-    """
-    bound = {name for match in BINDS.findall("\n".join(cells)) for name in match if name}
-    shares: dict[str, float] = {}
-    for stem in CHAPTERS:
-        names = [e.name for e in core.chapter_exercises(stem)]
-        shares[stem] = len(bound.intersection(names)) / max(len(names), 1)
-    enough = min(0.5, max(shares.values()))
-    if not enough:
-        raise UnreadableError("must define a function of an exercise, got none")
-    about = {n for n, e in core.exercises().items() if shares[CHAPTERS[core.chapter_of(n)]] >= enough}
-    asked = set(questions) & (about | bound) if questions else about
-    return [name for name in core.exercises() if name in asked]

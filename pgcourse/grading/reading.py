@@ -13,18 +13,23 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from pgcourse import CHAPTERS
+from pgcourse.checks import core
 
 SUFFIXES = (".ipynb", ".py")
+LARGEST = 20 * 2**20  # bytes; a larger file is refused before it is parsed
 DEEPEST = 12  # folders below a student's
 STEMS = "|".join(f"{i:02d}_{stem}" for i, stem in enumerate(CHAPTERS))
 MARKER = re.compile(r"^#[ \t]*(?:%%(?P<kind>.*)|In ?\[[\d ]*\]:?[ \t]*)$", re.M)
+BINDS = re.compile(
+    r"^[ \t]*(?:async +)?(?:def +(\w+) *\(|class +(\w+)|(\w+) *(?::[^=\n]+)?=(?!=))", re.M
+)
 
 
 class UnreadableError(ValueError):
@@ -219,3 +224,28 @@ def _script(text: str) -> list[str]:
         if not re.search(r"\[(markdown|md|raw)\]", mark["kind"] or ""):
             cells.append(text[mark.end() : stop])
     return cells
+
+
+def questions_of(cells: list[str], questions: Sequence[str] = ()) -> list[str]:
+    """Return the functions that a notebook is asked for, in the book's order.
+
+    Those are all functions of each chapter that it is about, and among `questions` those that it
+    defines. A notebook is about the chapters of which it defines at least half of the functions,
+    or else about the one of which it defines the largest share.
+
+    Raises:
+        UnreadableError: it defines none.
+    """
+    bound = {name for match in BINDS.findall("\n".join(cells)) for name in match if name}
+    shares: dict[str, float] = {}
+    for stem in CHAPTERS:
+        names = [e.name for e in core.chapter_exercises(stem)]
+        shares[stem] = len(bound.intersection(names)) / max(len(names), 1)
+    enough = min(0.5, max(shares.values()))
+    if not enough:
+        raise UnreadableError("must define a function of an exercise, got none")
+    about = {
+        n for n, e in core.exercises().items() if shares[CHAPTERS[core.chapter_of(n)]] >= enough
+    }
+    asked = set(questions) & (about | bound) if questions else about
+    return [name for name in core.exercises() if name in asked]

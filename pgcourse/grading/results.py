@@ -8,6 +8,7 @@ one step of the file system. A torn last line counts as not written.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -65,6 +66,7 @@ class Line(msgspec.Struct, frozen=True):
         results: verdicts, in the order of the questions.
         notes: cells that failed, and how.
         layers: isolation in force.
+        without: isolation that could not be had, and why.
         seconds: that grading took.
     """
 
@@ -77,6 +79,7 @@ class Line(msgspec.Struct, frozen=True):
     results: list[Result] = []
     notes: list[str] = []
     layers: list[str] = []
+    without: list[str] = []
     seconds: float = 0.0
 
     @property
@@ -117,10 +120,9 @@ class Store:
             if not raw.endswith(b"\n"):
                 self.file.truncate(offset)
                 break
-            try:
+            # A line damaged from outside does not count: its file is graded again.
+            with contextlib.suppress(msgspec.MsgspecError):
                 places[_NAME.decode(raw).file] = (offset, len(raw))
-            except msgspec.MsgspecError:
-                pass  # damaged from outside: its file is graded again
             offset += len(raw)
         return places
 

@@ -20,9 +20,9 @@ import yaml
 
 from pgcourse import CHAPTERS
 from pgcourse.checks import core
+from pgcourse.grading.reading import LARGEST
 from pgcourse.grading.sandbox import Limits
 
-LARGEST_NOTEBOOK = 20 * 2**20  # bytes; a larger file is refused before it is parsed
 Points = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
 
@@ -97,7 +97,7 @@ class Specification:
     seed: int | None = None
     public_seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    notebook_bytes: int = LARGEST_NOTEBOOK
+    notebook_bytes: int = LARGEST
     due: datetime | None = None
     late: Late | None = None
     submitted: dict[str, datetime] = field(default_factory=dict)
@@ -142,7 +142,7 @@ def load(path: Path) -> Specification:
         written.seed,
         written.public_seed,
         _limits(source, written.limits),
-        int(written.limits.get("notebook_bytes", LARGEST_NOTEBOOK)),
+        int(written.limits.get("notebook_bytes", LARGEST)),
         due,
         written.late,
         _submitted(source, path.parent / written.submitted) if written.submitted else {},
@@ -187,10 +187,12 @@ def _check_partial(source: Source, where: str, question: Question) -> None:
 
 
 def _limits(source: Source, written: dict[str, float]) -> Limits:
-    kinds = {f.name: type(f.default) for f in fields(Limits)}
+    kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(Limits)}
     for key in written:
         if key not in {*kinds, "notebook_bytes"}:
-            raise source.error("limits", f"have keys among: {', '.join(kinds)}, notebook_bytes", key)
+            raise source.error(
+                "limits", f"have keys among: {', '.join(kinds)}, notebook_bytes", key
+            )
     return Limits(**{k: kinds[k](v) for k, v in written.items() if k in kinds})
 
 
@@ -213,7 +215,7 @@ def _submitted(source: Source, path: Path) -> dict[str, datetime]:
 # --- the file, and where in it -----------------------------------------------------------------
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without its own reading of dates, which loses the offset from UTC."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (the shape that the parent asks for)
@@ -248,7 +250,9 @@ class Source:
             self._refuse_doubles(self.node)
             self.value = loader.construct_document(self.node) if self.node else {}
         except (OSError, UnicodeDecodeError) as error:
-            raise SpecificationError(f"{path} must be a text that can be read, got {error}") from None
+            raise SpecificationError(
+                f"{path} must be a text that can be read, got {error}"
+            ) from None
         except yaml.YAMLError as error:
             line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
             what = getattr(error, "problem", None) or str(error)

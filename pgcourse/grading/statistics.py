@@ -39,15 +39,17 @@ class Tally:
     """Counts over the class; its size is that of the course, not of the class."""
 
     def __init__(self) -> None:
-        self.students = 0
+        self.students = self.problems = 0
         self.points = self.possible = 0.0
         self.outcomes: dict[str, Counter[str]] = {}
         self.files: Counter[str] = Counter()
         self.layers: Counter[str] = Counter()
+        self.without: set[str] = set()
 
     def add(self, student: Student) -> None:
         """Count one student."""
         self.students += 1
+        self.problems += bool(student.problem)
         self.points += student.points
         self.possible += student.possible
         for answer in student.answers:
@@ -57,6 +59,7 @@ class Tally:
             self.files[line.status] += 1
             if line.status == "graded":
                 self.layers[", ".join(line.layers) or "none"] += 1
+                self.without.update(line.without)
 
     def questions(self) -> list[str]:
         """Return the questions in the book's order."""
@@ -76,10 +79,12 @@ class Tally:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *self.rows()])
         told: dict[str, Any] = {
             "students": self.students,
+            "with problems": self.problems,
             "points": round(self.points, 4),
             "possible": round(self.possible, 4),
             "files": dict(sorted(self.files.items())),
             "isolation": dict(sorted(self.layers.items())),
+            "without": sorted(self.without),
             "questions": [dict(zip(COLUMNS, row, strict=True)) for row in self.rows()],
         }
         text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
@@ -113,8 +118,8 @@ class Tally:
 class Index:
     """The instructor's page, written a student at a time; a context manager."""
 
-    def __init__(self, path: Path, title: str) -> None:
-        self.file = path.open("w", encoding="utf-8")
+    def __init__(self, folder: Path, title: str) -> None:
+        self.file = (folder / "index.html").open("w", encoding="utf-8")
         head, self.tail = page(html(title), "\0").split("\0")
         self.file.write(f"{head}<h1>{html(title)}</h1>\n<table>\n<thead><tr>")
         self.file.write("<th>student</th><th>points</th><th>problem</th></tr></thead>\n")
@@ -131,6 +136,7 @@ class Index:
         figure = tally.figure()
         parts = ["</table>", "<h2>Isolation in force</h2>", "<ul>"]
         parts += [f"<li>{html(names)}: {n} files</li>" for names, n in tally.layers.items()]
+        parts += [f"<li>not in force: {html(why)}</li>" for why in sorted(tally.without)]
         parts += ["</ul>", "<h2>Questions</h2>", figure[figure.index("<svg") :], "<table>"]
         parts.append("<thead><tr><th>question</th><th>outcome</th><th>count</th></tr></thead>")
         for name, _, what, count, _ in tally.rows():
