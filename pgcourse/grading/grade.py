@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import functools
 import hashlib
+import textwrap
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,11 +53,16 @@ class Grader:
 
     def __init__(self, specification: Specification, require: str | None = None) -> None:
         self.specification, self.require = specification, require
-        self.warm = Warm(specification.limits, require)
+
+    @functools.cached_property
+    def warm(self) -> Warm:
+        """The warm process, started when the first file needs it."""
+        return Warm(self.specification.limits, self.require)
 
     def close(self) -> None:
         """End the warm process."""
-        self.warm.close()
+        if warm := self.__dict__.pop("warm", None):
+            warm.close()
 
     def __enter__(self) -> Grader:
         return self
@@ -98,8 +104,7 @@ class Grader:
         try:
             return self._judge(cells, asked)
         except RuntimeError:
-            self.warm.close()
-            self.warm = Warm(self.specification.limits, self.require)
+            self.close()
             return self._judge(cells, asked)
 
     def _judge(self, cells: list[str], asked: Collection[str]) -> tuple[list[Result], list[str]]:
@@ -185,7 +190,7 @@ def shown_of(verdict: core.Verdict) -> Shown | None:
     if verdict.right or verdict.status == "not attempted":
         return None
     difference = verdict.difference.text[:LONGEST] if verdict.difference else ""
-    inputs = [(name, show.brief(name, value, 1000).strip()) for name, value in verdict.inputs]
+    inputs = [(name, textwrap.dedent(show.brief(name, value, 1000))) for name, value in verdict.inputs]
     return Shown(difference, inputs)
 
 

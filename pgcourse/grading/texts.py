@@ -27,7 +27,7 @@ def html(text: str, longest: int = 500) -> str:
 def markdown(text: str, longest: int = 500) -> str:
     """Return text for a line of Markdown."""
     line = plain(text, longest).replace("\n", " ")
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&:])", r"\\\1", line)
+    return re.sub(r"([\\`*_{}\[\]<>#!|~&]|:(?=//))", r"\\\1", line)
 
 
 def fenced(text: str, longest: int = 500) -> str:
