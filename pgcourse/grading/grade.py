@@ -26,7 +26,7 @@ from pgcourse.checks import core, show
 from pgcourse.grading import reading
 from pgcourse.grading.reading import Found, UnreadableError
 from pgcourse.grading.results import Line, Result, Shown
-from pgcourse.grading.sandbox import Warm, Worker
+from pgcourse.grading.sandbox import IsolationError, Warm, Worker
 from pgcourse.grading.specification import Specification
 
 LONGEST = 500  # characters of what a student's code says
@@ -92,6 +92,8 @@ class Grader:
         judged = [q for q in asked if not task.only or q in task.only]
         try:
             results, notes = self._judged(cells, judged)
+        except IsolationError:
+            raise
         except RuntimeError as error:
             return line(key, "unreadable", f"the sandbox broke: {error}", asked)
         layers = [layer.name for layer in self.warm.layers if layer.in_force]
@@ -103,6 +105,8 @@ class Grader:
         """Judge; where the warm process itself is gone, once more with a new one."""
         try:
             return self._judge(cells, asked)
+        except IsolationError:
+            raise
         except RuntimeError:
             self.close()
             return self._judge(cells, asked)
@@ -190,7 +194,9 @@ def shown_of(verdict: core.Verdict) -> Shown | None:
     if verdict.right or verdict.status == "not attempted":
         return None
     difference = verdict.difference.text[:LONGEST] if verdict.difference else ""
-    inputs = [(name, textwrap.dedent(show.brief(name, value, 1000))) for name, value in verdict.inputs]
+    inputs = [
+        (name, textwrap.dedent(show.brief(name, value, 1000))) for name, value in verdict.inputs
+    ]
     return Shown(difference, inputs)
 
 

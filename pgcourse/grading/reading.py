@@ -102,7 +102,7 @@ def _found(path: Path, name: str, student: str) -> Found:
     parts = name.split("/")
     if any(p.startswith(".") or p in {"__pycache__", "__MACOSX"} for p in parts):
         return Found(str(path), name, student, ignored="a hidden file, or a copy made by a tool")
-    if not name.lower().endswith(SUFFIXES):
+    if not told.refused and not name.lower().endswith(SUFFIXES):
         return Found(str(path), name, student, ignored=f"neither {' nor '.join(SUFFIXES)}")
     return told
 

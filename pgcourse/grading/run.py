@@ -145,8 +145,8 @@ def report(
             for suffix, write in texts.items():
                 path = page.with_name(page.name + suffix)
                 path.write_text(write(student, specification), encoding="utf-8")
-        index.finish(tally)
-    tally.write(folder)
+        figure = tally.write(folder)
+        index.finish(tally, figure)
     return tally
 
 

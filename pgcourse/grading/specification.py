@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ from pgcourse.grading.reading import LARGEST
 from pgcourse.grading.sandbox import Limits
 
 Points = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
-Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class SpecificationError(ValueError):
@@ -187,7 +187,7 @@ def _check_partial(source: Source, where: str, question: Question) -> None:
 
 
 def _limits(source: Source, written: dict[str, float]) -> Limits:
-    kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(Limits)}
+    kinds: dict[str, Any] = {f.name: type(f.default) for f in msgspec.structs.fields(Limits)}
     for key in written:
         if key not in {*kinds, "notebook_bytes"}:
             raise source.error(

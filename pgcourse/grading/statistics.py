@@ -73,8 +73,8 @@ class Tally:
                 share = round(count / counts.total(), 6)
                 yield name, list(COLOURS)[kind_of(what)], what, count, share
 
-    def write(self, folder: Path) -> None:
-        """Write the table, the same for machines, and the figure."""
+    def write(self, folder: Path) -> str:
+        """Write the table, the same for machines, and the figure; return the figure."""
         with (folder / "statistics.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *self.rows()])
         told: dict[str, Any] = {
@@ -89,7 +89,9 @@ class Tally:
         }
         text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
         (folder / "statistics.json").write_text(text, encoding="utf-8")
-        (folder / "statistics.svg").write_text(self.figure(), encoding="utf-8")
+        figure = self.figure()
+        (folder / "statistics.svg").write_text(figure, encoding="utf-8")
+        return figure
 
     def figure(self) -> str:
         """Return bars, one a question: shares of right, wrong, not attempted, not handed in."""
@@ -131,9 +133,8 @@ class Index:
         row = f"<tr><td>{link}</td><td>{points}</td><td>{html(student.problem)}</td></tr>\n"
         self.file.write(row)
 
-    def finish(self, tally: Tally) -> None:
+    def finish(self, tally: Tally, figure: str) -> None:
         """Write what is known only at the end: isolation, the class, the figure."""
-        figure = tally.figure()
         parts = ["</table>", "<h2>Isolation in force</h2>", "<ul>"]
         parts += [f"<li>{html(names)}: {n} files</li>" for names, n in tally.layers.items()]
         parts += [f"<li>not in force: {html(why)}</li>" for why in sorted(tally.without)]
