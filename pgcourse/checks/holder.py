@@ -97,7 +97,8 @@ class Holder:
     def _call(self, function: Callable[..., Any], request: Request, args: list[Any]) -> Answer:
         if request.gradient_of:
             args = _as_leaves(args, request.gradient_of)
-        with time_limit(self.seconds):
+        recording = _recording() if request.gradient_of else contextlib.nullcontext()
+        with time_limit(self.seconds), recording:
             result = function(*args)
         value = encode(result)
         changed = [i for i, a in enumerate(args) if encode(a) != encode(decode(request.args[i]))]
@@ -142,6 +143,15 @@ def _as_leaves(args: list[Any], gradient_of: list[int]) -> list[Any]:
     for i in gradient_of:
         leaves[i].requires_grad_()
     return leaves
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """Have torch record a graph, whatever a cell has switched off."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:

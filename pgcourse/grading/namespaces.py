@@ -16,7 +16,8 @@ from collections.abc import Iterable
 NEW_MOUNTS, NEW_NAMES, NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 NEW_USERS, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
 READ_ONLY, NO_SUID, NO_DEVICES, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
-DETACH, PARENT_DIES, CURRENT_FOLDER = 2, 1, -100
+DETACH, CURRENT_FOLDER = 2, -100
+PARENT_DIES, DUMPABLE, SUBREAPER = 1, 4, 36
 MOUNT_ATTRIBUTES, PIVOT_ROOT, ATTRIBUTES_BELOW = 442, {"x86_64": 155}.get(os.uname().machine, 41), 0x8000
 SET_CAPABILITIES = {"x86_64": 126}.get(os.uname().machine, 91)
 
@@ -82,10 +83,24 @@ def go_on_as_first_process() -> None:
         os._exit(1)
 
 
+def _control(option: int, value: int) -> None:
+    zero = ctypes.c_ulong(0)
+    _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero)
+
+
 def end_with_parent() -> None:
     """Have the kernel kill this process when its parent dies."""
-    zero = ctypes.c_ulong(0)
-    _libc.prctl(ctypes.c_int(PARENT_DIES), ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
+    _control(PARENT_DIES, signal.SIGKILL)
+
+
+def hide_memory() -> None:
+    """Let no process of the same user look into this one."""
+    _control(DUMPABLE, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, to be able to end it."""
+    _control(SUBREAPER, 1)
 
 
 def _change_root(roots: Iterable[str], hidden: Iterable[str], new_root: str) -> None:
