@@ -137,10 +137,13 @@ def drop_user(user: int) -> None:
         os.setresuid(user, user, user)
 
 
-def rules(plan: Plan, chapter: str) -> int:
-    """Return Landlock's rules for a worker of `chapter`."""
+def rules(plan: Plan, chapter: str, apart: bool) -> int:
+    """Return Landlock's rules for a worker of `chapter`; `apart` says that its mounts are its own.
+
+    A rule holds for what is mounted *below* a folder: for `scratch/run` and `/dev/shm`.
+    """
     shown = [plan.inside(x) for x in ("base", "chapter", f"chapters/{chapter}")]
-    writable = [plan.inside("scratch"), "/dev/null"]  # a mount on `run` is below `scratch`, too
+    writable = [plan.inside("scratch"), "/dev" if apart else "/dev/null"]
     return landlock.ruleset([*plan.whole, *DEVICES, *shown], plan.listed, writable)
 
 
@@ -220,7 +223,7 @@ def _fork_once() -> None:
 
 
 def _try_landlock(plan: Plan) -> None:
-    landlock.restrict(rules(plan, "start"))
+    landlock.restrict(rules(plan, "start", apart=False))
     _try_files(plan)
 
 

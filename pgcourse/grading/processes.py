@@ -91,13 +91,16 @@ class Processes:
 
 
 def bytes_below(folder: str, most: int) -> int:
-    """Add up what the files below `folder` take on disk; stop when it is more than `most`."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += 4096 + os.lstat(os.path.join(parent, name)).st_blocks * 512
-            if total > most:
-                return total
-        total += 4096
+    """Add up what is below `folder` on disk, until it is more than `most`."""
+    total, folders = 0, [folder]
+    try:
+        while folders and total <= most:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    total += 4096 + entry.stat(follow_symlinks=False).st_blocks * 512
+                    folders += [entry.path] if entry.is_dir(follow_symlinks=False) else []
+    except FileNotFoundError:
+        return total  # removed while we looked
+    except OSError:
+        return most + 1  # a path too long to follow, or a folder closed to us
     return total

@@ -51,7 +51,7 @@ START_SECONDS = 120.0
 OBEY_SECONDS = 30.0
 ORDINARY_USERS = range(61184, 65520)  # systemd's range for users that exist for a while
 PROGRAM = "import sys; sys.path[:] = {path!r}; from pgcourse.grading.warm import main; main()"
-KEPT_VARIABLES = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"}
+KEPT_VARIABLES = {"LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"}
 DEEPEST = 8  # list in a list in a list ...: no answer that can be right goes deeper
 BREAKS = {"TimeoutError", "EOFError"}  # what `Raised` says when a process is gone
 

@@ -102,7 +102,7 @@ class Nursery:
     def begin(self, chapter: str, line: int) -> None:
         """Fork a worker that talks over `line`."""
         if "landlock" in self.layers and chapter not in self.rules:
-            self.rules[chapter] = isolation.rules(self.plan, chapter)
+            self.rules[chapter] = isolation.rules(self.plan, chapter, self.apart)
         if self.apart:
             namespaces.fresh_pids(self.own)
         self.pid = os.fork() if self.plan.forks else 0

@@ -29,6 +29,7 @@ from pgcourse.checks.holder import (
 from pgcourse.checks.wire import Answer, Raised, Request
 
 ID_SIZE = 8  # of the number that an answer repeats from its request
+BUILTINS = dict(vars(builtins))
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -60,20 +61,20 @@ class Stream:
 
 def serve(fd: int) -> None:
     """Run the cells of the first frame, then answer requests until the other side closes."""
-    stream, builtin = Stream(fd), dict(vars(builtins))
+    stream, own = Stream(fd), os.getpid()
     session = msgspec.msgpack.decode(read_frame(stream), type=Session)
     namespace = notebook_namespace()
     for number, source in session.cells:
         problem = "TimeoutError: the cell did not end in time"
         with contextlib.suppress(TimeoutError), time_limit(session.cell_seconds):
             problem = run_cell(source, number, namespace)
-        steady(builtin)
+        steady(own)
         write_frame(stream, msgspec.msgpack.encode(Ran(number, _plain(problem))))
     holder, state = Holder(namespace, session.call_seconds), State()
     while True:
         frame = read_frame(stream)
         answer = _answer(holder, msgspec.msgpack.decode(frame[ID_SIZE:], type=Request))
-        steady(builtin)
+        steady(own)
         state.restore()
         write_frame(stream, frame[:ID_SIZE] + _encoded(answer, session.output - ID_SIZE))
 
@@ -100,9 +101,14 @@ def _plain(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def steady(builtin: dict[str, Any]) -> None:
-    """Mend what the frames rely on: builtins, recursion, timers, standard streams."""
-    vars(builtins).update(builtin)
+def steady(own: int) -> None:
+    """Mend what the frames rely on: builtins, recursion, timers, standard streams.
+
+    A process that student's code forked, and that came back, ends: only `own` may speak.
+    """
+    builtins.__dict__.update(BUILTINS)
+    if os.getpid() != own:
+        os._exit(0)
     sys.setrecursionlimit(max(1000, sys.getrecursionlimit()))
     signal.setitimer(signal.ITIMER_REAL, 0)
     for standard, name in enumerate(("stdin", "stdout", "stderr")):
