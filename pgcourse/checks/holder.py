@@ -43,6 +43,7 @@ from pgcourse.checks.wire import (
 
 LENGTH = struct.Struct("<Q")
 LARGEST_FRAME = 256 * 2**20
+_BUILTINS = dict(vars(builtins))
 
 
 class Callee(Protocol):
@@ -92,12 +93,13 @@ class Holder:
                 warnings.simplefilter("ignore")
                 return self._call(function, request, args)
         except (Exception, SystemExit) as error:
-            return Raised(type(error).__name__, str(error)[:300], _line_of(error))
+            return Raised(type(error).__name__, _said(error), _line_of(error))
 
     def _call(self, function: Callable[..., Any], request: Request, args: list[Any]) -> Answer:
         if request.gradient_of:
             args = _as_leaves(args, request.gradient_of)
-        with time_limit(self.seconds):
+        recording = _recording() if request.gradient_of else contextlib.nullcontext()
+        with time_limit(self.seconds), recording:
             result = function(*args)
         value = encode(result)
         changed = [i for i, a in enumerate(args) if encode(a) != encode(decode(request.args[i]))]
@@ -105,6 +107,14 @@ class Holder:
         self.kept = (result, value)
         gradients = _gradients(result, args, request) if request.gradient_of else []
         return Returned(value, gradients, changed, stale, request.fresh and _follows(result, args))
+
+
+def _said(error: BaseException) -> str:
+    """Return the text of an error, which the student's code may have made."""
+    try:
+        return str(error)[:300]
+    except BaseException:
+        return ""
 
 
 def _follows(result: Any, args: list[Any]) -> bool:
@@ -142,6 +152,15 @@ def _as_leaves(args: list[Any], gradient_of: list[int]) -> list[Any]:
     for i in gradient_of:
         leaves[i].requires_grad_()
     return leaves
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """Have torch record a graph, whatever a cell has switched off."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
@@ -260,6 +279,7 @@ def notebook_namespace() -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     magics = Magics(lambda source: exec(_compiled(source, "<magic>"), namespace))
     namespace |= {"get_ipython": lambda: magics, "display": _nothing, "input": lambda *_: ""}
+    namespace |= {"exit": sys.exit, "quit": sys.exit}
     return namespace
 
 
@@ -275,7 +295,9 @@ def run_cell(source: str, number: int, namespace: dict[str, Any]) -> str:
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(coroutine)
     except BaseException as error:
-        return f"{type(error).__name__}: {error}"[:300]
+        return f"{type(error).__name__}: {_said(error)}"
+    finally:
+        builtins.__dict__.update(_BUILTINS)  # by attributes only: a cell can delete any builtin
     return ""
 
 

@@ -18,8 +18,10 @@ from typing import NamedTuple
 import msgspec
 
 from pgcourse.grading import landlock, namespaces, seccomp
+from pgcourse.grading.processes import Processes, open_proc
 
 MIB = 2**20
+LINUX = sys.platform == "linux"
 BASIC = ("limits", "seccomp", "landlock")
 FULL = (*BASIC, "user", "namespaces")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -78,6 +80,7 @@ class Plan(msgspec.Struct, frozen=True):
         grader: process id of the trusted side.
         secret: a file that no worker may read.
         omit: layers not to use.
+        forks: whether one process serves many workers, or becomes the first.
     """
 
     folder: str
@@ -91,6 +94,7 @@ class Plan(msgspec.Struct, frozen=True):
     grader: int
     secret: str
     omit: list[str]
+    forks: bool
 
     def inside(self, *parts: str) -> str:
         """Return a path in the folder that workers see."""
@@ -133,29 +137,13 @@ def drop_user(user: int) -> None:
         os.setresuid(user, user, user)
 
 
-def memory_held() -> int:
-    """Return the bytes of address space of this process; 0 where that is unknown."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0
+def rules(plan: Plan, chapter: str, apart: bool) -> int:
+    """Return Landlock's rules for a worker of `chapter`; `apart` says that its mounts are its own.
 
-
-def tasks_of(user: int) -> int:
-    """Count the threads of a user, which its limit counts too."""
-    found = 0
-    for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else []):
-        with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid == user:
-                found += len(os.listdir(f"/proc/{pid}/task"))
-    return found
-
-
-def rules(plan: Plan, chapter: str) -> int:
-    """Return Landlock's rules for a worker of `chapter`."""
+    A rule holds for what is mounted *below* a folder: for `scratch/run` and `/dev/shm`.
+    """
     shown = [plan.inside(x) for x in ("base", "chapter", f"chapters/{chapter}")]
-    writable = [plan.inside("scratch"), "/dev/null"]  # a mount on `run` is below `scratch`, too
+    writable = [plan.inside("scratch"), "/dev" if apart else "/dev/null"]
     return landlock.ruleset([*plan.whole, *DEVICES, *shown], plan.listed, writable)
 
 
@@ -173,7 +161,7 @@ def probe(plan: Plan) -> list[Layer]:
     }
     found = []
     for name, trial in trials.items():
-        reason = "left out" if name in plan.omit else tried(trial)
+        reason = "left out" if name in plan.omit else tried(trial) if LINUX else "not on Linux"
         found.append(Layer(name, not reason, reason))
     return found
 
@@ -210,9 +198,8 @@ def _must_fail(what: str, attempt: Callable[[], object]) -> None:
 
 
 def _try_limits(plan: Plan) -> None:
-    if sys.platform != "linux":
-        raise OSError("only Linux enforces all of them")
-    set_limits(plan.limits, tasks_of(os.getuid()), memory_held())
+    have = Processes(open_proc())
+    set_limits(plan.limits, have.tasks, have.held)
     _must_fail("take more memory", lambda: mmap.mmap(-1, plan.limits.memory + MIB))
     few = range(plan.limits.open_files + 1)
     _must_fail("open more files", lambda: [os.dup(0) for _ in few])
@@ -236,7 +223,7 @@ def _fork_once() -> None:
 
 
 def _try_landlock(plan: Plan) -> None:
-    landlock.restrict(rules(plan, "start"))
+    landlock.restrict(rules(plan, "start", apart=False))
     _try_files(plan)
 
 
@@ -248,8 +235,6 @@ def _try_files(plan: Plan) -> None:
 
 
 def _try_namespaces(plan: Plan) -> None:
-    if sys.platform != "linux":
-        raise OSError("only Linux has them")
     enter(plan)
     own = os.pidfd_open(os.getpid())
     for _ in range(2):  # for a second worker, too

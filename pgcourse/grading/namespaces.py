@@ -16,7 +16,9 @@ from collections.abc import Iterable
 NEW_MOUNTS, NEW_NAMES, NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 NEW_USERS, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
 READ_ONLY, NO_SUID, NO_DEVICES, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
-DETACH, PARENT_DIES, CURRENT_FOLDER = 2, 1, -100
+SHARED_MEMORY = "/dev/shm"
+DETACH, CURRENT_FOLDER = 2, -100
+PARENT_DIES, DUMPABLE, SUBREAPER = 1, 4, 36
 MOUNT_ATTRIBUTES, PIVOT_ROOT, ATTRIBUTES_BELOW = 442, {"x86_64": 155}.get(os.uname().machine, 41), 0x8000
 SET_CAPABILITIES = {"x86_64": 126}.get(os.uname().machine, 91)
 
@@ -82,10 +84,24 @@ def go_on_as_first_process() -> None:
         os._exit(1)
 
 
+def _control(option: int, value: int) -> None:
+    zero = ctypes.c_ulong(0)
+    _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero)
+
+
 def end_with_parent() -> None:
     """Have the kernel kill this process when its parent dies."""
-    zero = ctypes.c_ulong(0)
-    _libc.prctl(ctypes.c_int(PARENT_DIES), ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
+    _control(PARENT_DIES, signal.SIGKILL)
+
+
+def hide_memory() -> None:
+    """Let no process of the same user look into this one."""
+    _control(DUMPABLE, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, to be able to end it."""
+    _control(SUBREAPER, 1)
 
 
 def _change_root(roots: Iterable[str], hidden: Iterable[str], new_root: str) -> None:
@@ -97,6 +113,7 @@ def _change_root(roots: Iterable[str], hidden: Iterable[str], new_root: str) -> 
     for path in hidden:
         if os.path.isdir(new_root + path):
             _mount("tmpfs", new_root + path, "tmpfs", options="size=4k,mode=755")
+    os.makedirs(new_root + SHARED_MEMORY, exist_ok=True)
     _freeze(new_root)
     os.chdir(new_root)
     _checked("pivot_root", _libc.syscall(ctypes.c_long(PIVOT_ROOT), b".", b"."))
@@ -133,6 +150,7 @@ def own_files(scratch: str, size: int, chapter: str, shown: str, user: int) -> N
     _unshare(NEW_MOUNTS | NEW_IPC)
     owned = f"size={size},nr_inodes=20000,mode=700,uid={user}"
     _mount("tmpfs", scratch, "tmpfs", NO_SUID | NO_DEVICES, owned)
+    _mount(scratch, SHARED_MEMORY, flags=BIND)
     _mount(chapter, shown, flags=BIND)
     _mount("tmpfs", os.path.dirname(chapter), "tmpfs", READ_ONLY, "size=4k,mode=755")
 

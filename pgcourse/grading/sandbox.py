@@ -8,9 +8,11 @@ limited size, and every wait has a deadline of this side's clock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,10 +25,22 @@ from typing import Any
 
 import msgspec
 
-from pgcourse.checks.holder import LENGTH, read_frame
-from pgcourse.checks.wire import Answer, Raised, Request
 from pgcourse.checks.core import exercises
-from pgcourse.grading import isolation, paths, stub
+from pgcourse.checks.holder import LENGTH, read_frame
+from pgcourse.checks.wire import (
+    Answer,
+    Array,
+    Blank,
+    Items,
+    Other,
+    Raised,
+    Request,
+    Returned,
+    Unusable,
+    Value,
+    decode,
+)
+from pgcourse.grading import isolation, namespaces, paths, stub
 from pgcourse.grading.isolation import Layer, Limits, Plan
 from pgcourse.grading.warm import Spawn
 from pgcourse.grading.worker import ID_SIZE, Ran, Session
@@ -34,13 +48,21 @@ from pgcourse.grading.worker import ID_SIZE, Ran, Session
 __all__ = ["CellNote", "IsolationError", "Layer", "Limits", "Warm", "Worker"]
 
 START_SECONDS = 120.0
+OBEY_SECONDS = 30.0
 ORDINARY_USERS = range(61184, 65520)  # systemd's range for users that exist for a while
 PROGRAM = "import sys; sys.path[:] = {path!r}; from pgcourse.grading.warm import main; main()"
-KEPT_VARIABLES = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT"}
+KEPT_VARIABLES = {"LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"}
+DEEPEST = 8  # list in a list in a list ...: no answer that can be right goes deeper
+BREAKS = {"TimeoutError", "EOFError"}  # what `Raised` says when a process is gone
 
 
 class IsolationError(RuntimeError):
     """The sandbox cannot be had as it was asked for."""
+
+
+class BrokenError(Exception):
+    """A worker said what it should not have said."""
+
 
 @dataclass(frozen=True)
 class CellNote:
@@ -50,12 +72,22 @@ class CellNote:
     text: str
 
 
-class BrokenError(Exception):
-    """A worker broke off, or said what is no frame."""
+# --- the warm process --------------------------------------------------------------------------
 
 
 class Warm:
-    """One warm process; a context manager."""
+    """One warm process, and at most one worker of it; a context manager.
+
+    Args:
+        limits: of each submission.
+        require: "full" or "basic" isolation, or None to take what this machine offers.
+        omit: layers to do without, as if this machine did not have them.
+
+    Raises:
+        IsolationError: the process does not start, or a layer that is required does not hold.
+    """
+
+    layers: tuple[Layer, ...] = ()
 
     def __init__(
         self,
@@ -63,91 +95,117 @@ class Warm:
         require: str | None = None,
         omit: Collection[str] = (),
     ) -> None:
+        if require not in DEMANDS:
+            raise ValueError(f"require must be 'full', 'basic' or None, got {require!r}")
         self.limits, self.require, self.omit = limits or Limits(), require, omit
         self.folder = Path(tempfile.mkdtemp(prefix="pgcourse-"))
+        self.process: subprocess.Popen[bytes] | None = None
         try:
             stub.build(self.folder / "inside", exercises().keys())
+            self.plan = self._plan()
             self._start()
-            self._demand()
         except BaseException:
             self.close()
             raise
 
-    def _start(self) -> None:
-        """Start the process and hear which layers hold."""
-        self.control, theirs = socket.socketpair()
-        plan = self._plan()
-        program = PROGRAM.format(path=plan.path)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-                cwd=self.folder,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        try:
-            _send(self.control, msgspec.msgpack.encode(plan), deadline)
-            frame = read_frame(self.control, deadline)
-        except (OSError, EOFError):
-            raise IsolationError("the warm process must start, got an early end") from None
-        self.layers = tuple(msgspec.msgpack.decode(frame, type=list[Layer]))
-
     def _plan(self) -> Plan:
         path, hidden = paths.search_path(), paths.hidden()
         roots = paths.readable(path)
-        user = os.geteuid() or ORDINARY_USERS[os.getpid() % len(ORDINARY_USERS)]
+        whole, listed = paths.split(roots, hidden)
         return Plan(
             folder=str(self.folder),
             path=[str(self.folder / "inside" / "base"), *path],
             roots=roots,
             hidden=hidden,
-            whole=(parts := paths.split(roots, hidden))[0],
-            listed=parts[1],
-            user=user,
+            whole=whole,
+            listed=listed,
+            user=os.geteuid() or ORDINARY_USERS[os.getpid() % len(ORDINARY_USERS)],
             limits=self.limits,
             grader=os.getpid(),
             secret=str(stub.PACKAGE / "checks" / "core.py"),
             omit=sorted(self.omit),
+            forks=isolation.LINUX and "fork" not in self.omit,
         )
 
-    def _demand(self) -> None:
-        """Refuse to go on without the layers that were asked for."""
-        wanted = {None: (), "basic": isolation.BASIC, "full": isolation.FULL}
-        if self.require not in wanted:
-            raise ValueError(f"require must be full, basic or None, got {self.require!r}")
-        missing = [x for x in self.layers if x.name in wanted[self.require] and not x.in_force]
-        if missing:
-            reasons = "; ".join(f"{x.name} ({x.why_not})" for x in missing)
-            raise IsolationError(f"isolation must be {self.require}, but there is no {reasons}")
+    def _start(self) -> None:
+        """Start the process and hear which layers hold."""
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            program = PROGRAM.format(path=self.plan.path)
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=_environment(self.folder),
+                cwd=self.folder,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            _send(self.control, msgspec.msgpack.encode(self.plan), deadline)
+            frame = read_frame(self.control, deadline)
+        except (OSError, EOFError):
+            raise IsolationError("the warm process must start, but it broke off") from None
+        self.layers = tuple(msgspec.msgpack.decode(frame, type=list[Layer]))
+        _demand(self.require, self.layers)
+        if not {x.name for x in self.layers if x.in_force} & {"landlock", "namespaces"}:
+            namespaces.hide_memory()  # the last line: one user's processes may read each other
 
     def worker(self, cells: Sequence[str], chapter: str) -> Worker:
         """Return a worker for one notebook of `chapter`; the worker before it ends."""
         return Worker(self, cells, chapter)
 
     def spawn(self, chapter: str) -> socket.socket:
-        """Have a worker forked, and return our end of its line."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._command(Spawn(chapter), [theirs.fileno()])
-        return ours
+        """Have a worker made, and return our end of its line.
+
+        Raises:
+            IsolationError: not even a new warm process makes one.
+        """
+        for _ in range(2):
+            if self.process is None:
+                self._start()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                if self._obeys(Spawn(chapter), [theirs.fileno()]):
+                    return ours
+            ours.close()
+        raise IsolationError("the warm process must make a worker, but it broke off")
 
     def end_worker(self) -> None:
         """Have the worker ended, and everything that it started."""
-        self._command(Spawn(""), [])
+        if not self.plan.forks:
+            self._stop()
+        elif self.process is not None:
+            self._obeys(Spawn(""), [])
 
-    def _command(self, spawn: Spawn, fds: list[int]) -> None:
-        socket.send_fds(self.control, [msgspec.msgpack.encode(spawn)], fds)
-        if self.control.recv(1) != b"k":
-            raise RuntimeError("the warm process must obey, got an early end")
+    def _obeys(self, spawn: Spawn, lines: list[int]) -> bool:
+        """Give a command; a process that does not obey is ended."""
+        self.control.settimeout(OBEY_SECONDS)
+        try:
+            socket.send_fds(self.control, [msgspec.msgpack.encode(spawn)], lines)
+            if self.control.recv(1) == b"k":
+                return True
+        except OSError:
+            pass
+        self._stop()
+        return False
+
+    def _stop(self) -> None:
+        """End the process, which ends its worker first if it can."""
+        if self.process is None:
+            return
+        self.control.close()
+        try:
+            self.process.wait(OBEY_SECONDS if self.plan.forks else 0.0)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process = None
 
     def close(self) -> None:
         """End the warm process and remove its folder."""
-        if hasattr(self, "process"):
-            self.control.close()
-            self.process.kill()
-            self.process.wait()
+        self._stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Warm:
@@ -157,27 +215,70 @@ class Warm:
         self.close()
 
 
+DEMANDS: dict[str | None, tuple[str, ...]] = {
+    None: (),
+    "basic": isolation.BASIC,
+    "full": isolation.FULL,
+}
+
+
+def _demand(require: str | None, layers: Sequence[Layer]) -> None:
+    missing = [x for x in layers if x.name in DEMANDS[require] and not x.in_force]
+    if missing:
+        reasons = "; ".join(f"{x.name}: {x.why_not}" for x in missing)
+        raise IsolationError(f"isolation must be {require}, but some layers do not hold ({reasons})")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return the variables that the warm process gets: no secret of the grader's."""
+    kept = {k: v for k, v in os.environ.items() if k in KEPT_VARIABLES}
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    home = os.path.expanduser("~")  # for the list of fonts that matplotlib keeps there
+    kept["HOME"] = home if os.access(home, os.W_OK) else str(folder)
+    return kept | dict.fromkeys(threads, "1") | {"MPLBACKEND": "Agg"}
+
+
+# --- a worker ----------------------------------------------------------------------------------
+
+
 class Worker:
     """Answers requests with the functions of one notebook; a context manager.
 
     What a student does never raises here: a crash, silence or nonsense comes back as `Raised`.
+    A process that broke is replaced, and the cells run again, without those that break it.
+
+    Args:
+        warm: makes the processes.
+        cells: sources of the code cells.
+        chapter: stem; decides which modules of the course the cells can import.
+
+    Attributes:
+        notes: what went wrong with cells, in their order.
     """
 
     def __init__(self, warm: Warm, cells: Sequence[str], chapter: str) -> None:
-        self.warm, self.chapter = warm, chapter
-        self.cells = list(enumerate(cells))
+        self.warm, self.chapter, self.limits = warm, chapter, warm.limits
+        self.cells = [(i, _plain(source)) for i, source in enumerate(cells)]
         self.notes: list[CellNote] = []
-        self.until = time.monotonic() + warm.limits.submission_seconds
+        self.until = time.monotonic() + self.limits.submission_seconds
         self.line: socket.socket | None = None
-        self.asked: set[str] = set()  # which functions this process was asked for
+        self.asked: set[str] = set()  # functions that this process was asked for
+        self.spent = False  # whether it ran out of memory
 
     def answer(self, request: Request) -> Answer:
-        """Ask the worker; a failure after another function was called is asked again, afresh."""
-        used = bool(self.asked - {request.name}) and self.line is not None
-        answer = self._ask(request)
-        if used and isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
+        """Ask for one call.
+
+        What another function left behind must cost this one nothing: if it fails in a process
+        that served others, it is asked again in a new one.
+        """
+        others = bool(self.asked - {request.name})
+        if others and self.spent:
             self._drop()
-            return self._ask(request)
+        answer = self._ask(request)
+        if others and isinstance(answer, Raised) and answer.type in BREAKS:
+            self._drop()
+            answer = self._ask(request)
+        self.spent |= isinstance(answer, Raised) and "memory" in answer.type + answer.message
         return answer
 
     def _ask(self, request: Request) -> Answer:
@@ -185,76 +286,79 @@ class Worker:
             return self._exchange(request)
         except TimeoutError:
             self._drop()
-            return Raised("TimeoutError", "no answer in time")
-        except (OSError, EOFError, BrokenError, msgspec.MsgspecError, ValueError):
+            over = time.monotonic() > self.until
+            limit = self.limits.submission_seconds if over else self.limits.call_seconds
+            whole = "the notebook used up its" if over else "no answer within"
+            return Raised("TimeoutError", f"{whole} {limit:g} s")
+        except (OSError, EOFError, BrokenError, ValueError, RecursionError):
             self._drop()
             return Raised("EOFError", "the process that ran the function broke off")
 
     def _exchange(self, request: Request) -> Answer:
-        if self.line is not None and self._spoke_unasked(self.line):
-            self._drop()
+        if self.line is not None and _speaks(self.line):
+            self._drop()  # nobody asked: whatever it says, it is no answer
         line = self.line or self._begin()
         self.asked.add(request.name)
         number = secrets.token_bytes(ID_SIZE)
-        limits = self.warm.limits
-        deadline = min(self.until, time.monotonic() + 1.25 * limits.call_seconds + 1)
+        deadline = self._deadline(self.limits.call_seconds)
         _send(line, number + msgspec.msgpack.encode(request), deadline)
-        frame = read_frame(line, deadline, limits.output)
+        frame = read_frame(line, deadline, self.limits.output)
         if frame[:ID_SIZE] != number:
             raise BrokenError
-        answer: Answer = msgspec.msgpack.decode(frame[ID_SIZE:], type=Answer)
-        return answer
+        return _sound(request, msgspec.msgpack.decode(frame[ID_SIZE:], type=Answer))
+
+    def _deadline(self, seconds: float) -> float:
+        """Return when to give up; the worker's own clock strikes first if it still works."""
+        return min(self.until, time.monotonic() + 1.25 * seconds + 1)
+
+    # --- running the cells
 
     def _begin(self) -> socket.socket:
-        """Start a process and run the cells, again without each that breaks it."""
-        for _ in range(self.warm.limits.restarts + 1):
+        """Make a process that has run the cells, again without each one that breaks it."""
+        for attempt in range(self.limits.restarts + 2):
+            self.asked, self.spent = set(), False
             self.line = self.warm.spawn(self.chapter)
             if (broken := self._run_cells(self.line)) is None:
-                self.asked = set()
                 return self.line
             self._drop()
-            self.cells = [c for c in self.cells if c[0] != broken.number]
-            self._note(broken)
+            self._leave_out(broken, cut=attempt >= self.limits.restarts)
         raise BrokenError
+
+    def _leave_out(self, broken: CellNote, cut: bool) -> None:
+        """Do without a cell; if that happened too often, without all that follow it."""
+        self._note(broken)
+        if cut:
+            for number, _ in self.cells:
+                if number > broken.number:
+                    self._note(CellNote(number, "not run: too many cells before it broke off"))
+            self.cells = [c for c in self.cells if c[0] < broken.number]
+        self.cells = [c for c in self.cells if c[0] != broken.number]
+        if time.monotonic() > self.until:
+            raise TimeoutError
 
     def _run_cells(self, line: socket.socket) -> CellNote | None:
         """Have the cells run; return the one that broke the process."""
-        limits = self.warm.limits
-        session = Session(self.cells, limits.cell_seconds, limits.call_seconds)
-        waiting = iter([number for number, _ in self.cells])
-        number = next(waiting, None)
+        limits, number = self.limits, self.cells[0][0] if self.cells else 0
+        session = Session(self.cells, limits.cell_seconds, limits.call_seconds, limits.output)
         try:
-            deadline = min(self.until, time.monotonic() + 1.25 * limits.cell_seconds + 1)
+            deadline = self._deadline(limits.cell_seconds)
             _send(line, msgspec.msgpack.encode(session), deadline)
-            while number is not None:
-                deadline = min(self.until, time.monotonic() + 1.25 * limits.cell_seconds + 1)
+            for number, _ in self.cells:
+                deadline = self._deadline(limits.cell_seconds)
                 ran = msgspec.msgpack.decode(read_frame(line, deadline, 2**16), type=Ran)
                 if ran.number != number:
                     raise BrokenError
                 if ran.problem:
                     self._note(CellNote(number, ran.problem[:300]))
-                number = next(waiting, None)
         except TimeoutError:
-            return CellNote(number or 0, "did not end in time")
-        except (OSError, EOFError, BrokenError, msgspec.MsgspecError):
-            return CellNote(number or 0, "ended the process")
+            return CellNote(number, f"did not end within {limits.cell_seconds:g} s")
+        except (OSError, EOFError, BrokenError, ValueError):
+            return CellNote(number, "ended the process that ran it")
         return None
 
     def _note(self, note: CellNote) -> None:
-        if note.number not in {n.number for n in self.notes}:
-            self.notes.append(note)
-
-    def _spoke_unasked(self, line: socket.socket) -> bool:
-        line.setblocking(False)
-        try:
-            line.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        finally:
-            line.setblocking(True)
-        return True
+        others = [n for n in self.notes if n.number != note.number]
+        self.notes[:] = sorted([*others, note], key=lambda n: n.number)
 
     def _drop(self) -> None:
         """End the process, if there is one."""
@@ -274,11 +378,7 @@ class Worker:
         self.close()
 
 
-def _environment() -> dict[str, str]:
-    """Return the variables that the warm process gets: no secret of the grader's."""
-    kept = {k: v for k, v in os.environ.items() if k in KEPT_VARIABLES}
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    return kept | dict.fromkeys(threads, "1") | {"MPLBACKEND": "Agg"}
+# --- what comes over the line ------------------------------------------------------------------
 
 
 def _send(line: socket.socket, frame: bytes, deadline: float) -> None:
@@ -287,3 +387,52 @@ def _send(line: socket.socket, frame: bytes, deadline: float) -> None:
         line.sendall(LENGTH.pack(len(frame)) + frame)
     finally:
         line.settimeout(None)
+
+
+def _speaks(line: socket.socket) -> bool:
+    """Whether something lies on the line, or its other end is gone."""
+    try:
+        line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _sound(request: Request, answer: Answer) -> Answer:
+    """Return an answer that a check can take apart without harm.
+
+    Raises:
+        BrokenError: too deep, or other gradients than were asked for.
+        ValueError: an array that is none.
+    """
+    if isinstance(answer, Raised):
+        return Raised(answer.type[:100], answer.message[:300], answer.line[:300])
+    if isinstance(answer, Unusable):
+        return Unusable(answer.reason[:300])
+    _look_into(answer.value, DEEPEST)
+    if len(answer.gradients) != len(request.gradient_of):
+        raise BrokenError
+    for position, gradient in zip(request.gradient_of, answer.gradients, strict=True):
+        asked = request.args[position]
+        if not isinstance(gradient, Blank):
+            same = isinstance(gradient, Array) and isinstance(asked, Array)
+            if not same or gradient.shape != asked.shape:  # type: ignore[union-attr]
+                raise BrokenError
+            decode(gradient)
+    return answer
+
+
+def _look_into(value: Value, deepest: int) -> None:
+    if deepest == 0:
+        raise BrokenError
+    if isinstance(value, Array):
+        decode(value)
+    elif isinstance(value, (Items, Other)):
+        for item in value.items:
+            _look_into(item, deepest - 1)

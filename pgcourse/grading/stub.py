@@ -29,6 +29,7 @@ SHARED = (
     "grading/isolation.py",
     "grading/landlock.py",
     "grading/namespaces.py",
+    "grading/processes.py",
     "grading/seccomp.py",
     "grading/warm.py",
     "grading/worker.py",

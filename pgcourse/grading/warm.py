@@ -14,8 +14,9 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
-import time
+import traceback
 
 import msgspec
 
@@ -23,9 +24,9 @@ import pgcourse
 from pgcourse.checks.holder import read_frame, write_frame
 from pgcourse.grading import isolation, landlock, namespaces, seccomp, worker
 from pgcourse.grading.isolation import Layer, Plan
+from pgcourse.grading.processes import Processes, bytes_below, open_proc
 
 TICK = 0.25  # seconds between two looks at a worker's memory
-SUBREAPER, DUMPABLE = 36, 4
 
 PRELOADED = (
     "numpy numpy.random numpy.linalg numpy.fft numpy.polynomial torch torch.nn.functional "
@@ -61,75 +62,106 @@ class Nursery:
     """The warm process's state: the layers in force, and at most one worker."""
 
     def __init__(self, control: worker.Stream, plan: Plan, layers: list[Layer]) -> None:
-        self.control, self.plan = control, plan
+        self.control, self.plan, self.pid = control, plan, 0
         self.layers = {layer.name for layer in layers if layer.in_force}
-        self.pid = 0
-        self.rules: dict[str, int] = {}
-        self.own = os.pidfd_open(os.getpid()) if "namespaces" in self.layers else -1
-        self.tasks, self.held = isolation.tasks_of(plan.user), isolation.memory_held()
+        self.apart = "namespaces" in self.layers
+        self.rules: dict[str, int] = {}  # Landlock's, by chapter
+        proc = open_proc()
+        if self.apart:
+            isolation.enter(plan)
+            self.own = os.pidfd_open(os.getpid())
+        elif isolation.LINUX:
+            namespaces.adopt_orphans()
+        if isolation.LINUX:
+            namespaces.hide_memory()
+        self.processes = Processes(proc)
 
-    def serve(self) -> None:
-        """Obey until the trusted side closes."""
+    def obey(self) -> None:
+        """Obey until the trusted side closes; look after the worker in between."""
         while True:
+            while not select.select([self.control], [], [], TICK if self.pid else None)[0]:
+                self.look()
             message, fds, _, _ = socket.recv_fds(self.control.socket, 4096, 1)
-            if message:
-                spawn = msgspec.msgpack.decode(message, type=Spawn)
             self.end()
             if not message:
                 return
-            if spawn.chapter:
-                self.begin(spawn.chapter, fds[0])
             self.control.write(b"k")
+            if chapter := msgspec.msgpack.decode(message, type=Spawn).chapter:
+                self.begin(chapter, fds[0])
+
+    def look(self) -> None:
+        """End a worker that grew too large, and what one left that is gone."""
+        limits, ended = self.plan.limits, os.waitpid(self.pid, os.WNOHANG)[0]
+        if ended:
+            self.pid = 0
+            self.clear()
+        elif self.processes.grown() > limits.memory or (
+            not self.apart and bytes_below(self.plan.scratch, limits.scratch) > limits.scratch
+        ):
+            self.end()
 
     def begin(self, chapter: str, line: int) -> None:
         """Fork a worker that talks over `line`."""
         if "landlock" in self.layers and chapter not in self.rules:
-            self.rules[chapter] = isolation.rules(self.plan, chapter)
-        if "namespaces" in self.layers:
+            self.rules[chapter] = isolation.rules(self.plan, chapter, self.apart)
+        if self.apart:
             namespaces.fresh_pids(self.own)
-        else:
-            make_scratch(self.plan)
-        self.pid = os.fork()
+        self.pid = os.fork() if self.plan.forks else 0
         if self.pid == 0:
             try:
-                self.become_worker(chapter, line)
-            finally:
-                os._exit(1)
+                self.become(chapter, line)
+            except BaseException:
+                traceback.print_exc()  # leads nowhere once students' code has run
+            os._exit(1)
         os.close(line)
 
-    def become_worker(self, chapter: str, line: int) -> None:
+    def become(self, chapter: str, line: int) -> None:
         """Give up, layer by layer, what a student must not have, and serve."""
-        os.setsid()
+        if self.plan.forks:
+            os.setsid()
         plan, layers = self.plan, self.layers
-        if "namespaces" in layers:
+        if self.apart:
             isolation.own_files(plan, chapter)
         if "limits" in layers:
-            isolation.set_limits(plan.limits, self.tasks, self.held)
+            isolation.set_limits(plan.limits, self.processes.tasks, self.processes.held)
         if "user" in layers:
             isolation.drop_user(plan.user)
-        if "namespaces" in layers:
+        if self.apart:
             namespaces.drop_capabilities()
+        elif isolation.LINUX:
+            namespaces.end_with_parent()
         if "landlock" in layers:
             landlock.restrict(self.rules[chapter])
         line = keep_only(line)
         if "seccomp" in layers:
-            seccomp.restrict(alone="namespaces" not in layers)
-        settle(plan, chapter, "namespaces" in layers)
+            seccomp.restrict(alone=not self.apart)
+        settle(plan, chapter, self.apart)
         worker.serve(line)
 
     def end(self) -> None:
-        """End the worker and all that it left."""
+        """End the worker, and all that it left."""
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        self.pid = 0
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            self.pid = 0
+            self.clear()
+
+    def clear(self) -> None:
+        """End the processes and remove the files of a worker that is gone."""
+        if not self.apart:  # else both are gone with its namespaces
+            self.processes.sweep()
+            empty(self.plan.scratch)
 
 
-def make_scratch(plan: Plan) -> None:
-    """Make an empty scratch folder on disk, where none can be mounted."""
-    shutil.rmtree(plan.scratch, ignore_errors=True)
-    os.makedirs(plan.scratch, mode=0o700, exist_ok=True)
-    os.chown(plan.scratch, plan.user, -1)
+def empty(folder: str) -> None:
+    """Remove everything in a folder that a student could write to."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(RecursionError):
+            shutil.rmtree(path, ignore_errors=True)
+        if os.path.lexists(path):  # a file, or folders too deep for Python
+            subprocess.run(["rm", "-rf", "--", path], check=False, stderr=subprocess.DEVNULL)
 
 
 def keep_only(line: int) -> int:
@@ -156,15 +188,14 @@ def main() -> None:
     control = worker.Stream(int(sys.argv[1]))
     plan = msgspec.msgpack.decode(read_frame(control), type=Plan)
     preload()
-    make_scratch(plan)
+    os.chown(plan.scratch, plan.user, -1)
     layers = isolation.probe(plan)
-    if layers[-1].in_force:
-        isolation.enter(plan)
+    empty(plan.scratch)
+    nursery = Nursery(control, plan, layers)
     gc.collect()
     gc.freeze()
-    nursery = Nursery(control, plan, layers)
     write_frame(control, msgspec.msgpack.encode(layers))
-    nursery.serve()
+    nursery.obey()
 
 
 if __name__ == "__main__":
