@@ -239,8 +239,7 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
 
 def _ask(callee: Callee, requests: list[Request]) -> Iterator[Answer]:
     """Yield an answer a request, and one more to the first; stop when the function is gone."""
-    for request in [*requests, requests[0]]:
-        answer = callee.answer(request)
+    for answer in callee.answers([*requests, requests[0]]):
         yield answer
         if isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
             return
