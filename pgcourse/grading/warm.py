@@ -25,7 +25,7 @@ import pgcourse
 from pgcourse.grading import isolation, landlock, namespaces, seccomp, worker
 from pgcourse.grading.isolation import Layer, Plan
 from pgcourse.grading.line import Line
-from pgcourse.grading.processes import Processes, bytes_below, open_proc
+from pgcourse.grading.processes import Processes, bytes_below, open_proc, use_large_pages
 
 COMMAND = 64  # bytes of a command: a chapter, filled up with blanks
 TICK = 0.25  # seconds between two looks at a worker's memory
@@ -188,9 +188,11 @@ def main() -> None:
     os.chown(plan.scratch, plan.user, -1)
     layers = isolation.probe(plan)
     empty(plan.scratch)
-    nursery = Nursery(control, plan, layers)
     gc.collect()
     gc.freeze()
+    if isolation.LINUX and "large pages" not in plan.omit:
+        use_large_pages()
+    nursery = Nursery(control, plan, layers)
     control.send(msgspec.msgpack.encode(layers))
     nursery.obey()
 
