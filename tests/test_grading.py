@@ -27,6 +27,7 @@ import pytest
 import pgcourse.cli
 from pgcourse import CHAPTERS
 from pgcourse.checks import core, wire
+from pgcourse.checks.holder import Callee
 from pgcourse.grading import feedback, grade, reading, results, scores, spread, texts
 from pgcourse.grading.grade import Grader, Task
 from pgcourse.grading.reading import Found, UnreadableError, cells_of, find
@@ -509,7 +510,7 @@ def test_a_worse_answer_never_has_more_partial_points() -> None:
     exercise = core.exercises()["softmax_score"]
     cases = core.cases_of(exercise, 3)
 
-    class Some:
+    class Some(Callee):
         """Right on the first inputs, then raising."""
 
         def __init__(self, right: int) -> None:
@@ -529,7 +530,7 @@ def test_right_values_with_a_fault_are_less_than_right() -> None:
     exercise = core.exercises()["softmax_score"]
     cases = core.cases_of(exercise, 3)
 
-    class Careless:
+    class Careless(Callee):
         def answer(self, request: wire.Request) -> wire.Answer:
             case = next(case for case in cases if case.request == request)
             return wire.Returned(wire.encode(case.expected), changed=[0] * (case is cases[1]))
@@ -842,7 +843,7 @@ FORGED = [
 
 @pytest.mark.parametrize("forged", FORGED, ids=lambda v: repr(v)[:30] if v is not FORGED[0] else "")
 def test_a_forged_answer_is_wrong_and_costs_little(forged: wire.Value) -> None:
-    class Forger:
+    class Forger(Callee):
         def answer(self, request: wire.Request) -> wire.Answer:
             return wire.Returned(forged)
 
@@ -862,7 +863,7 @@ def test_forged_gradients_are_no_gradients() -> None:
     (case,) = core.cases_of(exercise, 0)
     right = wire.encode(2 * case.args[0] * case.cotangent)
 
-    class Forger:
+    class Forger(Callee):
         def __init__(self, *gradients: wire.Value) -> None:
             self.gradients = list(gradients)
 

@@ -311,12 +311,12 @@ def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:
 
     Stop when the function is gone, and where the first answer says that there is none.
     """
-    for number, case in enumerate([*cases, cases[0]]):
-        answer = callee.answer(case.request)
+    requests = [case.request for case in [*cases, cases[0]]]
+    for number, answer in enumerate(callee.answers(requests)):
         yield answer
         if isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
             return
-        if number == 0 and _without_value(case.exercise, answer):
+        if number == 0 and _without_value(cases[0].exercise, answer):
             return
 
 
