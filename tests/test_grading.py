@@ -29,8 +29,9 @@ from pgcourse import CHAPTERS
 from pgcourse.checks import core, wire
 from pgcourse.checks.holder import Callee
 from pgcourse.grading import feedback, grade, reading, results, scores, spread, texts
+from pgcourse.grading.finding import Found, find, questions_of
 from pgcourse.grading.grade import Grader, Task
-from pgcourse.grading.reading import Found, UnreadableError, cells_of, find
+from pgcourse.grading.reading import UnreadableError, cells_of
 from pgcourse.grading.results import BusyError, Line, Result, Shown, Store
 from pgcourse.grading.specification import Question, Specification, SpecificationError, load
 from tests import graders
@@ -274,13 +275,13 @@ def test_files_are_found_and_strange_ones_refused(tmp_path: Path) -> None:
 def test_a_notebook_is_asked_for_its_chapter_and_for_what_it_defines() -> None:
     chapter = [e.name for e in core.chapter_exercises("trajectories")]
     cells = [f"def {name}(x):\n    pass" for name in chapter[1:]]
-    assert reading.questions_of(cells) == chapter
+    assert questions_of(cells) == chapter
     helper = [*cells, "softmax = lambda x: x"]
-    assert reading.questions_of(helper) == chapter  # a helper is no second chapter
-    assert reading.questions_of(helper, ["softmax"]) == ["softmax"]  # but an answer, where asked
-    assert reading.questions_of(helper, ["log_softmax"]) == []
+    assert questions_of(helper) == chapter  # a helper is no second chapter
+    assert questions_of(helper, ["softmax"]) == ["softmax"]  # but an answer, where asked
+    assert questions_of(helper, ["log_softmax"]) == []
     with pytest.raises(UnreadableError, match="must define a function"):
-        reading.questions_of(["softmax(3)", "print('def softmax')"])
+        questions_of(["softmax(3)", "print('def softmax')"])
 
 
 # --- results -----------------------------------------------------------------------------------
