@@ -303,7 +303,7 @@ class Worker:
             self._exchange(requests, answers)
         except TimeoutError:
             self._drop()
-            answers.append(Raised("TimeoutError", self._too_slow()))
+            answers.append(Raised("TimeoutError", self._too_slow_text()))
         except (OSError, EOFError, BrokenError, ValueError, RecursionError):
             self._drop()
             answers.append(Raised("EOFError", "the process that ran the function broke off"))
@@ -311,7 +311,7 @@ class Worker:
         self.spent |= isinstance(last, Raised) and "memory" in f"{last.type} {last.message}".lower()
         return answers
 
-    def _too_slow(self) -> str:
+    def _too_slow_text(self) -> str:
         if time.monotonic() > self.until:
             return f"the notebook used up its {self.limits.submission_seconds:g} s"
         return f"no answer within {self.limits.call_seconds:g} s"
