@@ -79,7 +79,7 @@ class Plan(msgspec.Struct, frozen=True):
         limits: of a submission.
         grader: process id of the trusted side.
         secret: a file that no worker may read.
-        omit: layers not to use.
+        omit: layers not to use; `preload`, to start at once and be slow later.
         forks: whether one process serves many workers, or becomes the first.
     """
 

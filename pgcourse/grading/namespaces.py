@@ -19,7 +19,11 @@ READ_ONLY, NO_SUID, NO_DEVICES, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 4096, 16384,
 SHARED_MEMORY = "/dev/shm"
 DETACH, CURRENT_FOLDER = 2, -100
 PARENT_DIES, DUMPABLE, SUBREAPER = 1, 4, 36
-MOUNT_ATTRIBUTES, PIVOT_ROOT, ATTRIBUTES_BELOW = 442, {"x86_64": 155}.get(os.uname().machine, 41), 0x8000
+MOUNT_ATTRIBUTES, PIVOT_ROOT, ATTRIBUTES_BELOW = (
+    442,
+    {"x86_64": 155}.get(os.uname().machine, 41),
+    0x8000,
+)
 SET_CAPABILITIES = {"x86_64": 126}.get(os.uname().machine, 91)
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -143,15 +143,16 @@ class State:
     """What the cells left, and no call shall change for the next: folder, default type."""
 
     def __init__(self) -> None:
-        self.torch: Any = sys.modules["torch"]
-        self.dtype = self.torch.get_default_dtype()
+        self.torch: Any = sys.modules.get("torch")
+        self.dtype = self.torch and self.torch.get_default_dtype()
         self.recursion = sys.getrecursionlimit()
         with contextlib.suppress(OSError):
             self.folder = os.getcwd()
 
     def restore(self) -> None:
         """Put it back."""
-        self.torch.set_default_dtype(self.dtype)
+        if self.torch:
+            self.torch.set_default_dtype(self.dtype)
         sys.setrecursionlimit(self.recursion)
         with contextlib.suppress(OSError, AttributeError):
             os.chdir(self.folder)
