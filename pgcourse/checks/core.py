@@ -226,6 +226,7 @@ def exercises() -> dict[str, Exercise]:
     return {e.name: e for stem in CHAPTERS for e in chapter_exercises(stem)}
 
 
+@cache
 def chapter_exercises(stem: str) -> tuple[Exercise, ...]:
     """Return the exercises of one chapter."""
     found: tuple[Exercise, ...] = importlib.import_module(f"pgcourse.checks.{stem}").EXERCISES
