@@ -116,7 +116,8 @@ def questions_of(cells: list[str], questions: Sequence[str] = ()) -> list[str]:
     Raises:
         UnreadableError: it defines none.
     """
-    bound = {name for match in BINDS.findall("\n".join(cells)) for name in match if name}
+    defined = BINDS.finditer("\n".join(cells))
+    bound = {name for match in defined for name in match.groups() if name in core.exercises()}
     shares: dict[str, float] = {}
     for stem in CHAPTERS:
         names = [e.name for e in core.chapter_exercises(stem)]

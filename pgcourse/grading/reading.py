@@ -17,6 +17,7 @@ import stat
 import msgspec
 
 LARGEST = 20 * 2**20  # bytes; a larger file is refused before it is parsed
+MOST_CODE = 5 * 2**20  # characters of code in one file, outputs and text not counted
 MARKER = re.compile(r"^#[ \t]*(?:%%(?P<kind>.*)|In ?\[[\d ]*\]:?[ \t]*)$", re.M)
 
 
@@ -60,6 +61,8 @@ def cells_of(data: bytes, name: str) -> list[str]:
     """
     text = _text(data)
     sources = _notebook(text) if name.lower().endswith(".ipynb") else _script(text)
+    if sum(map(len, sources)) > MOST_CODE:
+        raise UnreadableError(f"must have at most {MOST_CODE} characters of code, got more")
     return [s for source in sources if (s := _clean(source)).strip()]
 
 
