@@ -131,8 +131,8 @@ def set_limits(limits: Limits, tasks: int, held: int) -> None:
 
 
 def drop_user(user: int) -> None:
-    """Become an ordinary user, for good, if root started this process."""
-    if os.geteuid() == 0:
+    """Become an ordinary user, for good, if root started this process and there is another."""
+    if os.geteuid() == 0 and user != 0:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
