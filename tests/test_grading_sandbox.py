@@ -296,14 +296,16 @@ def test_memory_of_all_processes_together_has_a_limit(full: Warm) -> None:
 import os, time
 for _ in range({}):
     if os.fork() == 0:
-        kept = bytearray(b"x") * (300 * 2**20)
+        kept = bytearray(b"x") * (200 * 2**20)
         time.sleep(60)
-time.sleep(0.9)
+def wait():
+    time.sleep(0.3)
+    return "waited"
 """
-    for processes, broken in {1: False, 3: True}.items():
-        with full.worker([cell.format(processes), "def f(): return 'here'"], "mdp") as worker:
-            assert ask(worker, "f") == "here"
-            assert bool(worker.notes) == broken
+    with full.worker([cell.format(1)], "mdp") as worker:
+        assert {ask(worker, "wait") for _ in range(4)} == {"waited"}
+    with full.worker([cell.format(3)], "mdp") as worker:
+        assert any(ask(worker, "wait") != "waited" for _ in range(40))
 
 
 NAME = f"pgt{os.getpid()}"
@@ -390,7 +392,8 @@ input()
         there = bool(named_processes())
         grader.kill()
     assert eventually(lambda: not named_processes() and not Path(f"/proc/{warm}/root").exists())
-    assert there or sys.platform != "linux"
+    assert there
+    assert eventually(lambda: list(tmp_path.iterdir()) == [])
 
 
 # --- what costs an honest student nothing ------------------------------------------------------
@@ -431,6 +434,11 @@ HARMLESS = {
     "fork": "import os; os.fork()",
     "a check": "from pgcourse.checks import check\ncheck(print, seed=3)",
     "half a letter": "x = '\ud800'",
+    "a dataclass": (
+        "from __future__ import annotations\nimport dataclasses, pickle, typing\n"
+        "@dataclasses.dataclass\nclass A:\n  x: A | None = None\n"
+        "typing.get_type_hints(A)\npickle.loads(pickle.dumps(A(A())))"
+    ),
     "a future": "from __future__ import annotations",
     "a flood": "for _ in range(2000): print('x' * 1000)",
 }

@@ -86,8 +86,7 @@ class Nursery:
             self.own = os.pidfd_open(os.getpid())
         elif isolation.LINUX:
             namespaces.adopt_orphans()
-        if isolation.LINUX:
-            namespaces.hide_memory()
+        namespaces.hide_memory()
         self.processes = Processes(proc)
 
     def obey(self) -> None:
@@ -202,7 +201,8 @@ def main() -> None:
     """Try the layers, say which hold, warm up, and obey."""
     control = Line(socket.socket(fileno=int(sys.argv[1])))
     plan = msgspec.msgpack.decode(control.receive(worker.LARGEST), type=Plan)
-    os.chown(plan.scratch, plan.user, -1)
+    with contextlib.suppress(OSError):  # a root without this right stays who it is
+        os.chown(plan.scratch, plan.user, -1)
     layers = isolation.probe(plan)
     empty(plan.scratch)
     control.send(msgspec.msgpack.encode(layers))
@@ -215,6 +215,7 @@ def main() -> None:
     nursery = Nursery(control, plan, layers)
     control.send(b"")  # warm
     nursery.obey()
+    isolation.tidy(plan)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -66,7 +67,9 @@ def serve(fd: int) -> None:
     """Run the cells of the first frame, then answer requests until the other side closes."""
     line, own = Line(socket.socket(fileno=fd)), os.getpid()
     session = msgspec.msgpack.decode(line.receive(LARGEST), type=Session)
-    namespace = notebook_namespace()
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    namespace = vars(main)
+    namespace |= notebook_namespace()
     for number, source in session.cells:
         problem = "TimeoutError: the cell did not end in time"
         with contextlib.suppress(TimeoutError), time_limit(session.cell_seconds):
