@@ -15,7 +15,7 @@ export OPENBLAS_NUM_THREADS = 1
 export TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chapters book test lab exercises exercises-check lint bench counts clean distclean
+.PHONY: help setup chapters book test lab grade exercises exercises-check lint bench counts clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,12 @@ lab: setup ## open the exercises in JupyterLab
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  "--ServerApp.extra_static_paths=['$(CURDIR)/_build/html']" \
 	  $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(LAB)
+
+# OUT is where grades go, GRADE takes options (GRADE="--spec sheet.yml"); a second run goes on.
+OUT ?= grades
+grade: setup ## grade a folder of notebooks: make grade SUBMISSIONS=dir
+	@[ -n "$(SUBMISSIONS)" ] || { echo "make grade: say which folder: make grade SUBMISSIONS=dir"; exit 2; }
+	@"$(BIN)/pgcourse" grade "$(SUBMISSIONS)" --out "$(OUT)" $(GRADE)
 
 exercises: setup ## generate exercises/ from solutions/
 	@"$(BIN)/python" tools/exercises.py

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,46 @@ from pgcourse import __version__
 DESCRIPTION = """\
 The companion of the course on policy gradients.
 
-  pgcourse check exercises/01_mdp.ipynb   say what is right and wrong in a notebook
-  pgcourse train CartPole-v1              learn to balance a pole, in a second or two
-  pgcourse counts                         count what the course checks (in a checkout)
+  pgcourse check exercises/01_mdp.ipynb     say what is right and wrong in a notebook
+  pgcourse train CartPole-v1                learn to balance a pole, in a second or two
+  pgcourse grade SUBMISSIONS --out DIR      grade a folder of notebooks, in a sandbox
+  pgcourse counts                           count what the course checks (in a checkout)
+"""
+
+GRADE = """\
+Grade every notebook (.ipynb) and percent script (.py) below SUBMISSIONS: a folder for each student,
+or one flat folder of files named after the students. Students' code runs in a sandbox; nothing but
+data comes back. A run that was stopped, even by kill -9, goes on where it was.
+
+DIR then holds
+  grades.csv        a row a student            feedback/         a page and a text a student
+  index.html        the class, for you         statistics.*      questions and mistakes, by name
+  results.jsonl     a line a file: why each verdict is what it is (for you, not for students)
+"""
+
+SPECIFICATION = """\
+The specification says what counts. Everything may be left out:
+  title: Sheet 3
+  seed: 8161                  # secret: hidden inputs come from it (else a run draws one, DIR/seed)
+  public_seed: 0              # inputs that feedback may show
+  chapters: [mdp]             # all functions of a chapter, one point each
+  questions:
+    - softmax_score           # one point, all or nothing
+    - {function: rollout, points: 3, partial: true}      # the share of the inputs that are right
+    - {function: exact_variance, points: 2, mistakes: {second moment: 1}}     # points by mistake
+  due: 2026-11-20T23:59:00+01:00
+  late: {lose: 10, grace: 15, until: 3}    # percent a started day, minutes, days
+  submitted: times.csv        # columns student, submitted; else the time of the latest file
+  limits: {call_seconds: 10, memory: 2147483648}
+  book: https://example.org/book           # where links in the feedback lead
+Without questions, a notebook is asked for all functions of its chapters, a point each.
+
+exit codes:
+  0    everything is graded
+  1    some files could not be read or graded; the reasons are in grades.csv
+  2    wrong usage or specification, or another grader is writing to DIR
+  3    the isolation that was required is not available
+  130  interrupted; the same command goes on
 """
 
 
@@ -30,8 +70,7 @@ def check(args: argparse.Namespace) -> int:
             print(show.as_text(verdict), flush=True)
             all_right &= verdict.right
     except (OSError, ValueError) as error:
-        print(f"pgcourse check: {error}", file=sys.stderr)
-        return 2
+        return _fail("check", str(error))
     return 0 if all_right else 1
 
 
@@ -111,10 +150,79 @@ def _plot(args: argparse.Namespace, outcome: Any) -> None:
 def counts(args: argparse.Namespace) -> int:
     """Run `tests/counts.py` of the checkout in the current folder."""
     if not Path("tests/counts.py").is_file():
-        print("pgcourse counts: run it in a checkout of the course", file=sys.stderr)
-        return 2
+        return _fail("counts", "run it in a checkout of the course")
     command = [sys.executable, "-m", "tests.counts", *(["--json"] if args.json else [])]
     return subprocess.run(command, check=False).returncode
+
+
+def grade(args: argparse.Namespace) -> int:
+    """Grade a folder of submissions."""
+    try:
+        from pgcourse.grading.results import BusyError
+        from pgcourse.grading.run import Order, OrderError, run
+        from pgcourse.grading.sandbox import IsolationError
+        from pgcourse.grading.specification import SpecificationError
+    except ImportError as error:
+        return _fail("grade", f"grading needs more: pip install '.[grade]' ({error})")
+    names = ("submissions", "out", "specification", "jobs", "retry_failed", "require", "scheduler")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tally = run(Order(only=tuple(args.only), **{n: getattr(args, n) for n in names}))
+    except (OrderError, SpecificationError, BusyError, ImportError, OSError) as error:
+        return _fail("grade", str(error))
+    except IsolationError as error:
+        return _fail("grade", str(error), 3)
+    except BrokenExecutor:
+        return _fail("grade", "a process of the grader was ended; the same command goes on", 1)
+    except KeyboardInterrupt:
+        return _fail("grade", "interrupted; the same command goes on", 130)
+    files = ", ".join(f"{n} {status}" for status, n in sorted(tally.files.items()))
+    print(f"{tally.students} students; files: {files}")
+    print(f"isolation: {'; '.join(tally.layers) or 'nothing ran'}")
+    print(f"grades: {args.out / 'grades.csv'}, the class: {args.out / 'index.html'}")
+    return 1 if tally.problems else 0
+
+
+def _fail(command: str, reason: str, code: int = 2) -> int:
+    print(f"pgcourse {command}: {reason}", file=sys.stderr)
+    return code
+
+
+def _add_grade(commands: Any) -> None:
+    """Add the command `grade`."""
+    one = commands.add_parser(
+        "grade",
+        help="grade a folder of submissions",
+        description=GRADE,
+        epilog=SPECIFICATION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = one.add_argument
+    add("submissions", type=Path, metavar="SUBMISSIONS", help="what students handed in")
+    add("--out", type=Path, required=True, metavar="DIR", help="where results go")
+    add(
+        "--spec", type=Path, dest="specification", metavar="FILE.yml", help="what counts, see below"
+    )
+    add("-j", "--jobs", type=_jobs, default=_processors(), metavar="N", help="processes (all)")
+    add("--only", action="append", default=[], metavar="NAME",
+        help="grade again one student, file or question (may be given several times)")  # fmt: skip
+    add("--retry-failed", action="store_true", help="try again what broke, hung or was unreadable")
+    add("--require-isolation", choices=("full", "basic"), dest="require", help="or do not start")
+    add("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the work")
+    one.set_defaults(run=grade)
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text}")
+    return int(text)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,6 +242,7 @@ def main(argv: list[str] | None = None) -> int:
     three.add_argument("--save", type=Path, metavar="PATH", help="write the weights, as npz")
     three.add_argument("--plot", type=Path, metavar="PATH", help="draw the learning curve")
     three.set_defaults(run=train)
+    _add_grade(commands)
     two = commands.add_parser("counts", help="count equations, wrong answers, variants, mutants")
     two.add_argument("--json", action="store_true", help="for machines")
     two.set_defaults(run=counts)

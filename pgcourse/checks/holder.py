@@ -6,8 +6,12 @@ and serves its functions to another process, over pipes. It knows no reference, 
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import builtins
 import contextlib
 import inspect
+import linecache
 import os
 import selectors
 import signal
@@ -19,7 +23,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
@@ -39,6 +43,7 @@ from pgcourse.checks.wire import (
 
 LENGTH = struct.Struct("<Q")
 LARGEST_FRAME = 256 * 2**20
+_BUILTINS = dict(vars(builtins))
 
 
 class Callee(Protocol):
@@ -47,6 +52,10 @@ class Callee(Protocol):
     def answer(self, request: Request) -> Answer:
         """Call the function that `request` names."""
         ...
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Answer one request after the other, which may be faster than each by itself."""
+        return map(self.answer, requests)
 
 
 @contextlib.contextmanager
@@ -68,7 +77,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class Holder:
+class Holder(Callee):
     """Answer requests by calling functions of this process, each within `seconds`."""
 
     def __init__(self, functions: Mapping[str, Any], seconds: float = 10.0) -> None:
@@ -88,12 +97,13 @@ class Holder:
                 warnings.simplefilter("ignore")
                 return self._call(function, request, args)
         except (Exception, SystemExit) as error:
-            return Raised(type(error).__name__, str(error)[:300], _line_of(error))
+            return Raised(type(error).__name__, _said(error), _line_of(error))
 
     def _call(self, function: Callable[..., Any], request: Request, args: list[Any]) -> Answer:
         if request.gradient_of:
             args = _as_leaves(args, request.gradient_of)
-        with time_limit(self.seconds):
+        recording = _recording() if request.gradient_of else contextlib.nullcontext()
+        with time_limit(self.seconds), recording:
             result = function(*args)
         value = encode(result)
         changed = [i for i, a in enumerate(args) if encode(a) != encode(decode(request.args[i]))]
@@ -101,6 +111,14 @@ class Holder:
         self.kept = (result, value)
         gradients = _gradients(result, args, request) if request.gradient_of else []
         return Returned(value, gradients, changed, stale, request.fresh and _follows(result, args))
+
+
+def _said(error: BaseException) -> str:
+    """Return the text of an error, which the student's code may have made."""
+    try:
+        return str(error)[:300]
+    except BaseException:
+        return ""
 
 
 def _follows(result: Any, args: list[Any]) -> bool:
@@ -140,6 +158,15 @@ def _as_leaves(args: list[Any], gradient_of: list[int]) -> list[Any]:
     return leaves
 
 
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """Have torch record a graph, whatever a cell has switched off."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
     """Pull the cotangent back; `Blank` where no graph leads to an argument."""
     import torch
@@ -155,7 +182,7 @@ def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
     return [encode(g) for g in found]
 
 
-class Remote:
+class Remote(Callee):
     """Answer requests with the functions of code cells that run in a second process.
 
     Args:
@@ -217,15 +244,15 @@ def write_frame(stream: BinaryIO | Any, frame: bytes) -> None:
     stream.flush()
 
 
-def read_frame(stream: Any, deadline: float | None = None) -> bytes:
+def read_frame(stream: Any, deadline: float | None = None, largest: int = LARGEST_FRAME) -> bytes:
     """Read one frame, before `deadline` (seconds of the monotonic clock) if there is one.
 
     Raises:
         TimeoutError: the deadline passed. EOFError: the other side closed, or a frame too large.
     """
     length = LENGTH.unpack(_read_exactly(stream, LENGTH.size, deadline))[0]
-    if length > LARGEST_FRAME:
-        raise EOFError(f"frame must be at most {LARGEST_FRAME} bytes, got {length}")
+    if length > largest:
+        raise EOFError(f"frame must be at most {largest} bytes, got {length}")
     return _read_exactly(stream, length, deadline)
 
 
@@ -245,23 +272,83 @@ def _read_exactly(stream: Any, size: int, deadline: float | None) -> bytes:
 
 def run_cells(cells: Sequence[str]) -> dict[str, Any]:
     """Execute code cells one by one; a failing cell is noted, the rest run."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _Magics}
+    namespace = notebook_namespace()
     for number, source in enumerate(cells):
-        try:
-            plain = TransformerManager().transform_cell(source)
-            exec(compile(plain, f"<cell {number}>", "exec"), namespace)
-        except (Exception, SystemExit) as error:
-            print(f"cell {number}: {type(error).__name__}: {error}", file=sys.stderr)
+        if problem := run_cell(source, number, namespace):
+            print(f"cell {number}: {problem}", file=sys.stderr)
     return namespace
 
 
-class _Magics:
-    """Stands in for the notebook's magics, which change nothing that is checked."""
+def notebook_namespace() -> dict[str, Any]:
+    """Return the names that a notebook finds before its first cell."""
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+    magics = Magics(lambda source: exec(_compiled(source, "<magic>"), namespace))
+    namespace |= {"get_ipython": lambda: magics, "display": _nothing, "input": lambda *_: ""}
+    namespace |= {"exit": sys.exit, "quit": sys.exit}
+    return namespace
+
+
+def run_cell(source: str, number: int, namespace: dict[str, Any]) -> str:
+    """Execute one code cell as a notebook would.
+
+    Returns:
+        What went wrong, or nothing.
+    """
+    try:
+        code = _compiled(source, f"<cell {number}>")
+        try:
+            coroutine = eval(code, namespace)
+            if code.co_flags & inspect.CO_COROUTINE:
+                asyncio.run(coroutine)
+        finally:
+            builtins.__dict__.update(_BUILTINS)  # before any is needed: a cell can delete them
+    except BaseException as error:
+        return f"{type(error).__name__}: {_said(error)}"
+    return ""
+
+
+def _compiled(source: str, name: str) -> CodeType:
+    """Compile a cell; only what is no Python goes through IPython, which costs a millisecond."""
+    try:
+        code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        source = TransformerManager().transform_cell(source)
+        code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    assert isinstance(code, CodeType)
+    return code
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Stand in for what only a screen needs."""
+
+
+class Magics:
+    """Stands in for the notebook's shell: a magic that wraps code runs it, others do nothing."""
+
+    wrappers = frozenset({"time", "capture", "prun"})
+
+    def __init__(self, run: Callable[[str], None]) -> None:
+        self.run = run
+
+    def run_line_magic(self, name: str, line: str, *rest: Any, **options: Any) -> None:
+        """Run the statement after `%time`."""
+        if name in self.wrappers:
+            self.run(line)
+
+    def run_cell_magic(self, name: str, line: str, cell: str) -> None:
+        """Run the cell below `%%time` or `%%capture`."""
+        if name in self.wrappers:
+            self.run(cell)
+
+    def getoutput(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Say what `!command` printed: nothing, for it was not run."""
+        return []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
+        return _nothing
 
 
 def serve() -> None:

@@ -73,7 +73,7 @@ def as_html(verdict: Verdict) -> str:
     colour = COLOURS[verdict.status]
     parts = [f"<strong>{escape(headline(verdict))}</strong>"]
     if verdict.status == "wrong":
-        parts += [f"<p style='margin:.3em 0'>{_inline(verdict.says)}</p>"] if verdict.says else []
+        parts += [f"<p style='margin:.3em 0'>{inline(verdict.says)}</p>"] if verdict.says else []
         seen = escape("\n".join(facts(verdict)))
         parts += [f"<pre style='margin:.3em 0'>{seen}</pre>"] if seen else []
         link = f"<a href='{page_of(verdict)}'>Read the paragraph</a>" if verdict.see else ""
@@ -82,17 +82,17 @@ def as_html(verdict: Verdict) -> str:
     return f"<div style='{style}'>{''.join(parts)}</div>"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Escape text and set what stands between back-quotes as code."""
     pieces = escape(text).split("`")
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
 
 
-def brief(name: str, value: Any) -> str:
-    """Show an argument in a few lines, as one could type it."""
+def brief(name: str, value: Any, longest: int = 60) -> str:
+    """Show an argument in a few lines, as one could type it; a long array without its middle."""
     if isinstance(value, np.ndarray):
         start = f"  {name} = np.array("
-        shown = np.array2string(value, precision=4, separator=", ", threshold=60, prefix=start)
+        shown = np.array2string(value, precision=4, separator=", ", threshold=longest, prefix=start)
         return start + shown.replace("\n\n", "\n") + ")"
     shown = repr(value)
     return f"  {name} = {shown[:300]}" + (" ..." if len(shown) > 300 else "")
