@@ -1,6 +1,9 @@
 """Core of the checks: what an exercise is, how an answer is judged, how a mistake gets its name.
 
-Data flow: Exercise, seed -> inputs -> requests -> answers -> differences -> Verdict.
+Data flow: Exercise, seed -> cases -> requests -> answers -> differences -> Verdict.
+
+What can be computed before a function is seen (inputs, right answers, what each mistake would
+answer) is computed once for an exercise and a seed, so that a class of thousands shares it.
 
 A mistake is named by imitation: it ships with a function that makes it, and an answer that differs
 from the right one and agrees with that function bears the mistake's name.
@@ -12,11 +15,12 @@ import getpass
 import importlib
 import inspect
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +46,7 @@ from pgcourse.checks.wire import (
 
 TOLERANCE = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}  # relative, absolute
 ENOUGH_TO_NAME = 0.5  # share of the wrong answers that a mistake must explain to give its name
+ROOM = 20, 100_000  # an answer may weigh so many times the right one, and so much more
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Mistake:
     signs: Callable[[tuple[Any, ...], np.ndarray, np.ndarray], bool] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """One function that students write, and all that is needed to judge it.
 
@@ -124,9 +129,59 @@ class Exercise:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One input of an exercise, its request, and what is known of it before anyone answers."""
+
+    exercise: Exercise
+    args: tuple[Any, ...]
+    cotangent: Any
+    request: Request
+    imitated: dict[Callable[..., Any], Any] = field(default_factory=dict)
+
+    @cached_property
+    def expected(self) -> Any:
+        """The right answer."""
+        return self.exercise.reference(*self.args)
+
+    @cached_property
+    def gradients(self) -> list[np.ndarray]:
+        """The right gradients, by central differences of the reference."""
+        return [_central_differences(self, i) for i in self.exercise.gradient_of]
+
+    @cached_property
+    def heaviest(self) -> int:
+        """The weight beyond which an answer is not looked at."""
+        return ROOM[0] * weight(encode(self.expected)) + ROOM[1]
+
+    def imitation(self, wrong: Callable[..., Any]) -> Any:
+        """What a function that makes a mistake answers; the exception if it raises one."""
+        if wrong not in self.imitated:
+            try:
+                with warnings.catch_warnings(), np.errstate(all="ignore"):
+                    warnings.simplefilter("ignore")
+                    self.imitated[wrong] = wrong(*(decode(a) for a in self.request.args))
+            except Exception as error:
+                self.imitated[wrong] = error.with_traceback(None)
+        return self.imitated[wrong]
+
+
+@lru_cache(maxsize=256)
+def cases_of(exercise: Exercise, seed: int) -> tuple[Case, ...]:
+    """Draw the cases of an exercise from a seed, once."""
+    cases = []
+    for args in exercise.inputs(np.random.default_rng(seed)):
+        cotangent = cotangent_for(exercise, args, seed)
+        cases.append(Case(exercise, args, cotangent, exercise.request(args, cotangent)))
+    return tuple(cases)
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found; `status` is "right", "wrong" or "not attempted"."""
+    """What a check found; `status` is "right", "wrong" or "not attempted".
+
+    `share` of the inputs were answered rightly in every respect.
+    """
 
     exercise: str
     status: str
@@ -135,6 +190,7 @@ class Verdict:
     see: str = ""
     difference: Difference | None = None
     inputs: tuple[tuple[str, Any], ...] = ()
+    share: float = 0.0
 
     @property
     def right(self) -> bool:
@@ -175,8 +231,9 @@ def chapter_exercises(stem: str) -> tuple[Exercise, ...]:
 
 
 def find_exercise(name: str) -> Exercise | None:
-    """Return the exercise that a function of this name answers."""
-    return exercises().get(name)
+    """Return the exercise that a function of this name answers; later chapters stay unloaded."""
+    found = (e for stem in CHAPTERS for e in chapter_exercises(stem) if e.name == name)
+    return next(found, None)
 
 
 def chapter_of(name: str) -> int:
@@ -211,6 +268,21 @@ def no_such_exercise(name: str) -> Verdict:
 # --- judging -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Judged:
+    """An answer beside its case: how it differs, and what went wrong beside the values."""
+
+    case: Case
+    answer: Answer
+    difference: Difference | None
+    fault: str | None
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong with this answer."""
+        return self.difference is None and self.fault is None
+
+
 def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     """Judge a function by what it answers to inputs drawn from `seed`.
 
@@ -219,29 +291,31 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
         callee: holds the function, in this process or in another.
         seed: of the random inputs.
     """
-    cases = list(exercise.inputs(np.random.default_rng(seed)))
-    cotangents = [cotangent_for(exercise, args, seed) for args in cases]
-    requests = [exercise.request(a, c) for a, c in zip(cases, cotangents, strict=True)]
-    answers = list(_ask(callee, requests))
+    cases = cases_of(exercise, seed)
+    answers = list(_ask(callee, cases))
     if generic := _without_value(exercise, answers[0]):
         return generic
-    failures = [
-        (args, answer, difference)
-        for args, answer in zip(cases, answers, strict=False)
-        if (difference := _difference(exercise, args, answer))
-    ]
-    if failures:
-        return _explain(exercise, failures)
-    return _conduct(exercise, cases, cotangents, answers) or Verdict(
-        exercise.name, "right", f"right on {len(cases)} inputs"
-    )
+    judged = [_judge(case, answer) for case, answer in zip(cases, answers, strict=False)]
+    wrong = [j for j in judged if j.difference]
+    told = judged if wrong else [*judged, _judge_again(cases[0], answers[-1])]
+    if all(j.right for j in told):
+        return Verdict(exercise.name, "right", f"right on {len(cases)} inputs", share=1.0)
+    verdict = _explain(exercise, wrong) if wrong else _explain_fault(exercise, told)
+    again = not wrong and judged[0].right and not told[-1].right
+    return replace(verdict, share=(sum(j.right for j in judged) - again) / len(cases))
 
 
-def _ask(callee: Callee, requests: list[Request]) -> Iterator[Answer]:
-    """Yield an answer a request, and one more to the first; stop when the function is gone."""
-    for answer in callee.answers([*requests, requests[0]]):
+def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:
+    """Yield an answer a case, and one more to the first.
+
+    Stop when the function is gone, and where the first answer says that there is none.
+    """
+    requests = [case.request for case in (*cases, cases[0])]
+    for number, answer in enumerate(callee.answers(requests)):
         yield answer
         if isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
+            return
+        if number == 0 and _without_value(case.exercise, answer):
             return
 
 
@@ -257,36 +331,70 @@ def _without_value(exercise: Exercise, answer: Answer) -> Verdict | None:
     return None
 
 
-def _difference(exercise: Exercise, args: tuple[Any, ...], answer: Answer) -> Difference | None:
+def _judge(case: Case, answer: Answer) -> Judged:
+    difference = _difference(case, answer)
+    return Judged(case, answer, difference, _misconduct(answer) or gradient_fault(case, answer))
+
+
+def _judge_again(case: Case, answer: Answer) -> Judged:
+    """Judge the second answer to the first case."""
+    moved = "remembers earlier calls" if _difference(case, answer) else None
+    return Judged(case, answer, None, moved or _misconduct(answer))
+
+
+def _difference(case: Case, answer: Answer) -> Difference | None:
     """Compare an answer with the right one; what cannot be compared is not right."""
     if isinstance(answer, Raised):
         where = f", at: {answer.line}" if answer.line else ""
         return Difference("raised", f"raised {answer.type}: {answer.message}{where}")
     if isinstance(answer, Unusable):
         return Difference("blank", answer.reason)
+    if weight(answer.value) > case.heaviest:
+        return Difference("type", "got far more data than was asked for")
     try:
-        return exercise.compare(exercise.reference(*args), answer.value)
-    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        return case.exercise.compare(case.expected, answer.value)
+    except Exception as error:  # whatever a forged answer provokes
         return Difference("type", f"got something that cannot be compared: {error}")
 
 
-Failure = tuple[tuple[Any, ...], Answer, Difference]
+def weight(value: Value) -> int:
+    """Return how many bytes and parts a value has."""
+    total, parts = 0, [value]
+    while parts:
+        part = parts.pop()
+        total += len(part.data) if isinstance(part, Array) else 1
+        total += len(part.text) if isinstance(part, Text) else 0
+        parts += part.items if isinstance(part, (Items, Other)) else []
+    return total
 
 
-def _explain(exercise: Exercise, failures: Sequence[Failure]) -> Verdict:
+def _explain(exercise: Exercise, failures: Sequence[Judged]) -> Verdict:
     """Name the mistake that imitates most of the wrong answers, or show the first of them."""
-    shares = [_share_explained(exercise, mistake, failures) for mistake in exercise.mistakes]
-    best = max(shares, default=0.0)
-    if best >= ENOUGH_TO_NAME:
-        mistake = exercise.mistakes[shares.index(best)]
-        seen = next(f for f in failures if _imitates(exercise, mistake, f))
+    best, mistake = 0.0, None
+    for candidate in exercise.mistakes:
+        if (share := _share_explained(candidate, failures)) > best:
+            best, mistake = share, candidate
+        if best == 1:
+            break
+    if mistake and best >= ENOUGH_TO_NAME:
+        seen = next(f for f in failures if _imitates(mistake, f))
     else:
         seen = failures[0]
-        name = _misconduct(seen[1])
+        name = _misconduct(seen.answer)
         mistake = Mistake(name or "", GENERIC[name] if name else "", "", ())
-    args, _, difference = seen
     told = mistake.says, mistake.name or None, mistake.see
-    return Verdict(exercise.name, "wrong", *told, difference, named(exercise, args))
+    return Verdict(exercise.name, "wrong", *told, seen.difference, named(exercise, seen.case.args))
+
+
+def _words(message: str) -> list[str]:
+    """What an exception says, but for its numbers: those depend on how the code is written."""
+    return re.findall(r"[a-z]+", message[:200].lower())
+
+
+def _explain_fault(exercise: Exercise, judged: Sequence[Judged]) -> Verdict:
+    """Say what right values do not show: inputs changed, results reused, gradients."""
+    case, name = next((j.case, j.fault) for j in judged if j.fault)
+    return Verdict(exercise.name, "wrong", GENERIC[name], name, inputs=named(exercise, case.args))
 
 
 def _misconduct(answer: Answer) -> str | None:
@@ -304,64 +412,42 @@ def _misconduct(answer: Answer) -> str | None:
     return next((name for name, seen in signs.items() if seen), None)
 
 
-def _share_explained(exercise: Exercise, mistake: Mistake, failures: Sequence[Failure]) -> float:
-    return sum(_imitates(exercise, mistake, f) for f in failures) / len(failures)
+def _share_explained(mistake: Mistake, failures: Sequence[Judged]) -> float:
+    return sum(_imitates(mistake, f) for f in failures) / len(failures)
 
 
-def _imitates(exercise: Exercise, mistake: Mistake, failure: Failure) -> bool:
+def _imitates(mistake: Mistake, failure: Judged) -> bool:
     """Say whether the mistake's own functions give this answer too, or its signs are there."""
-    args, answer, _ = failure
-    if any(_agree(exercise, imitation, args, answer) for imitation in mistake.wrong):
+    case, answer = failure.case, failure.answer
+    if isinstance(answer, Returned) and weight(answer.value) > case.heaviest:
+        return False
+    if any(_agree(case, case.imitation(wrong), answer) for wrong in mistake.wrong):
         return True
     if mistake.signs is None or not isinstance(answer, Returned):
         return False
-    expected = np.asarray(exercise.reference(*args), dtype=np.float64)
-    try:
-        got, _ = to_array(answer.value)
-    except NotNumbersError:
-        return False
+    expected = np.asarray(case.expected, dtype=np.float64)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return got.shape == expected.shape and bool(mistake.signs(args, got, expected))
+        try:
+            got, _ = to_array(answer.value)
+            return got.shape == expected.shape and bool(mistake.signs(case.args, got, expected))
+        except Exception:  # no numbers, or whatever a forged answer provokes
+            return False
 
 
-def _agree(
-    exercise: Exercise, imitation: Callable[..., Any], args: tuple[Any, ...], answer: Answer
-) -> bool:
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            value = imitation(*(decode(encode(a)) for a in args))
-    except Exception as error:
-        return isinstance(answer, Raised) and answer.type == type(error).__name__
+def _agree(case: Case, imitated: Any, answer: Answer) -> bool:
+    if isinstance(imitated, Exception):
+        if not isinstance(answer, Raised) or answer.type != type(imitated).__name__:
+            return False
+        return _words(answer.message) == _words(str(imitated))
     if not isinstance(answer, Returned):
         return False
-    if value is None:
+    if imitated is None:
         return answer.value == Blank("None")
     try:
-        return exercise.compare(value, answer.value) is None
-    except (TypeError, ValueError):
+        return case.exercise.compare(imitated, answer.value) is None
+    except Exception:  # whatever a forged answer provokes
         return False
-
-
-def _conduct(
-    exercise: Exercise,
-    cases: list[tuple[Any, ...]],
-    cotangents: list[Any],
-    answers: list[Answer],
-) -> Verdict | None:
-    """Judge what right values do not show: inputs changed, results reused, gradients."""
-    *answers, again = answers
-    for args, cotangent, answer in zip(cases, cotangents, answers, strict=True):
-        if name := _misconduct(answer) or gradient_fault(exercise, args, cotangent, answer):
-            break
-    else:
-        args = cases[0]
-        moved = "remembers earlier calls" if _difference(exercise, args, again) else None
-        name = moved or _misconduct(again)
-    if not name:
-        return None
-    return Verdict(exercise.name, "wrong", GENERIC[name], name, inputs=named(exercise, args))
 
 
 def named(exercise: Exercise, args: tuple[Any, ...]) -> tuple[tuple[str, Any], ...]:
@@ -379,28 +465,29 @@ def cotangent_for(exercise: Exercise, args: tuple[Any, ...], seed: int) -> Any:
     return np.random.default_rng(seed).normal(size=np.shape(exercise.reference(*args)))
 
 
-def gradient_fault(
-    exercise: Exercise, args: tuple[Any, ...], cotangent: Any, answer: Answer
-) -> str | None:
-    """Compare the gradients of an answer with central differences of the reference."""
-    gradients = answer.gradients if isinstance(answer, Returned) else []
-    for position, gradient in zip(exercise.gradient_of, gradients, strict=True):
-        expected = _central_differences(exercise, args, position, cotangent)
-        got = None if isinstance(gradient, Blank) else decode(gradient)
-        slack = 1e-5 * float(np.max(np.abs(expected), initial=0.0)) + 1e-7
-        if got is None or not np.allclose(got, expected, rtol=0, atol=slack):
-            return "no gradient"
-    return None
+def gradient_fault(case: Case, answer: Answer) -> str | None:
+    """Compare the gradients of an answer with the right ones."""
+    if not case.exercise.gradient_of or not isinstance(answer, Returned):
+        return None
+    try:
+        pairs = list(zip(case.gradients, answer.gradients, strict=True))
+        return None if all(_close(want, got) for want, got in pairs) else "no gradient"
+    except Exception:  # whatever a forged answer provokes
+        return "no gradient"
 
 
-def _central_differences(
-    exercise: Exercise, args: tuple[Any, ...], position: int, cotangent: Any, h: float = 1e-5
-) -> np.ndarray:
+def _close(expected: np.ndarray, gradient: Value) -> bool:
+    slack = 1e-5 * float(np.max(np.abs(expected), initial=0.0)) + 1e-7
+    got = None if isinstance(gradient, Blank) else decode(gradient)
+    return got is not None and np.allclose(got, expected, rtol=0, atol=slack)
+
+
+def _central_differences(case: Case, position: int, h: float = 1e-5) -> np.ndarray:
     def pulled(x: np.ndarray) -> float:
-        value = exercise.reference(*args[:position], x, *args[position + 1 :])
-        return float(np.sum(cotangent * np.asarray(value)))
+        value = case.exercise.reference(*case.args[:position], x, *case.args[position + 1 :])
+        return float(np.sum(case.cotangent * np.asarray(value)))
 
-    x = args[position]
+    x = case.args[position]
     steps = h * np.eye(x.size).reshape(x.size, *x.shape)
     return np.reshape([(pulled(x + e) - pulled(x - e)) / (2 * h) for e in steps], x.shape)
 
