@@ -315,7 +315,7 @@ def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:
         yield answer
         if isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
             return
-        if number == 0 and _without_value(case.exercise, answer):
+        if number == 0 and _without_value(cases[0].exercise, answer):
             return
 
 
