@@ -48,6 +48,8 @@ from pgcourse.checks.wire import (
 
 TOLERANCE = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}  # relative, absolute
 ENOUGH_TO_NAME = 0.5  # share of the wrong answers that a mistake must explain to give its name
+ENOUGH_ALONE = 0.75  # ... by imitation, to give it whatever signs of other mistakes there are
+CLOSE = 1e-3  # relative distance of an answer whose first digits are right
 ROOM = 20, 100_000  # an answer may weigh so many times the right one, and so much more
 PART = 50  # bytes that a number, a list or a text weighs beside its content
 
@@ -212,11 +214,18 @@ GENERIC = {
     "returns nothing": "The function ended without a `return`; printing a value or storing it "
     "in a variable does not hand it back.",
     "changes its input": "An argument was different after the call. Work on a copy: "
-    "`x = x - 1` makes a new array, `x -= 1` changes the caller's.",
+    "`x = x - 1` makes a new array, `x -= 1` changes the caller's; so do `pop`, `append` and "
+    "`sort` with a list.",
     "overwrites an earlier result": "A later call changed the array that an earlier call "
     "returned. Make a new array in each call.",
     "remembers earlier calls": "The same arguments gave another result the second time. The "
     "result may depend on the arguments only.",
+    "another result at each call": "The same arguments gave another result the second time: "
+    "random numbers of your own are drawn, or something is kept between the calls. What is asked "
+    "depends on the arguments only.",
+    "close, but not exact": "The first digits are right, the rest is not: single precision on the "
+    "way, perhaps, a finite difference, a series cut short, something small added, or rounding. "
+    "Compute with the formula itself, in double precision.",
     "shares memory with its input": "The result is the caller's array, or a view of it: whoever "
     "changes one changes both. Return a new array.",
     "too slow": "One call was stopped because it did not end in time. Something loops for ever, or "
@@ -294,6 +303,9 @@ class Judged:
         return self.difference is None and self.fault is None
 
 
+Tells = Callable[[Mistake, Judged], bool]
+
+
 def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     """Judge a function by what it answers to inputs drawn from `seed`.
 
@@ -311,7 +323,8 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     told = judged if wrong else [*judged, _judge_again(cases[0], answers[-1])]
     if all(j.right for j in told):
         return Verdict(exercise.name, "right", f"right on {len(cases)} inputs", share=1.0)
-    verdict = _explain(exercise, wrong) if wrong else _explain_fault(exercise, told)
+    moved = len(answers) > len(cases) and _moves(answers[0], answers[-1])
+    verdict = _explain(exercise, wrong, moved) if wrong else _explain_fault(exercise, told)
     again = not wrong and judged[0].right and not told[-1].right
     return replace(verdict, share=(sum(j.right for j in judged) - again) / len(cases))
 
@@ -399,22 +412,56 @@ def _compact(case: Case, answer: Answer) -> Answer:
     )
 
 
-def _explain(exercise: Exercise, failures: Sequence[Judged]) -> Verdict:
-    """Name the mistake that imitates most of the wrong answers, or show the first of them."""
-    best, mistake = 0.0, None
-    for candidate in exercise.mistakes:
-        if (share := _share_explained(candidate, failures)) > best:
-            best, mistake = share, candidate
-        if best == 1:
+def _explain(exercise: Exercise, failures: Sequence[Judged], moved: bool = False) -> Verdict:
+    """Name the mistake that imitates most of the wrong answers, or show the first of them.
+
+    Signs are asked only where no imitation suffices: they fit many answers.
+    """
+    for tells, enough in ((_imitates, ENOUGH_ALONE), (_betrays, ENOUGH_TO_NAME)):
+        if mistake := _likeliest(exercise, failures, tells, enough):
+            seen = next(f for f in failures if tells(mistake, f))
             break
-    if mistake and best >= ENOUGH_TO_NAME:
-        seen = next(f for f in failures if _imitates(mistake, f))
     else:
-        seen = failures[0]
-        name = _misconduct(seen.answer)
+        seen, name = failures[0], _general(failures, moved)
         mistake = Mistake(name or "", GENERIC[name] if name else "", "", ())
     told = mistake.says, mistake.name or None, mistake.see
     return Verdict(exercise.name, "wrong", *told, seen.difference, named(exercise, seen.case.args))
+
+
+def _likeliest(
+    exercise: Exercise, failures: Sequence[Judged], tells: Tells, enough: float
+) -> Mistake | None:
+    """Return the mistake that tells most about the failures; None where none tells enough."""
+    best, mistake = 0.0, None
+    for candidate in exercise.mistakes:
+        if (share := _share_explained(candidate, failures, tells)) > best:
+            best, mistake = share, candidate
+        if best == 1:
+            break
+    return mistake if best >= enough else None
+
+
+def _general(failures: Sequence[Judged], moved: bool) -> str | None:
+    """Name what any function can do wrong."""
+    if moved:
+        return "another result at each call"
+    if all(_signs(is_close, f) for f in failures):
+        return "close, but not exact"
+    return _misconduct(failures[0].answer)
+
+
+def is_close(args: tuple[Any, ...], got: np.ndarray, expected: np.ndarray) -> bool:
+    """Tell whether the first digits are right, measured by the largest expected magnitude."""
+    finite = np.isfinite(expected)
+    slack = CLOSE * np.abs(expected[finite]).max(initial=0.0)
+    same = np.abs(got[finite] - expected[finite]).max(initial=0.0) < slack
+    return bool(same and np.array_equal(got[~finite], expected[~finite], equal_nan=True))
+
+
+def _moves(first: Answer, again: Answer) -> bool:
+    """Say whether two answers to the same arguments differ."""
+    both = isinstance(first, Returned) and isinstance(again, Returned)
+    return both and repr(first.value) != repr(again.value)  # nan is not nan, its text is
 
 
 def _words(message: str) -> list[str]:
@@ -445,23 +492,35 @@ def _misconduct(answer: Answer) -> str | None:
     return next((name for name, seen in signs.items() if seen), None)
 
 
-def _share_explained(mistake: Mistake, failures: Sequence[Judged]) -> float:
-    return sum(_imitates(mistake, f) for f in failures) / len(failures)
+def _share_explained(mistake: Mistake, failures: Sequence[Judged], tells: Tells) -> float:
+    """Return the share of the failures that a mistake explains: values, or all the exceptions."""
+    told = [f for f in failures if tells(mistake, f)]
+    raised = all(isinstance(f.answer, Raised) for f in told)
+    return 0.0 if raised and len(told) < len(failures) else len(told) / len(failures)
 
 
 def _imitates(mistake: Mistake, failure: Judged) -> bool:
-    """Say whether the mistake's own functions give this answer too, or its signs are there."""
+    """Say whether one of the mistake's own functions gives this answer too."""
     case, answer = failure.case, failure.answer
-    if any(_agree(case, case.imitation(wrong), answer) for wrong in mistake.wrong):
-        return True
-    if mistake.signs is None or not isinstance(answer, Returned):
+    return any(_agree(case, case.imitation(wrong), answer) for wrong in mistake.wrong)
+
+
+def _betrays(mistake: Mistake, failure: Judged) -> bool:
+    """Say whether an answer is imitated by a mistake or bears its signs."""
+    signed = mistake.signs is not None and _signs(mistake.signs, failure)
+    return signed or _imitates(mistake, failure)
+
+
+def _signs(signs: Callable[..., bool], failure: Judged) -> bool:
+    case, answer = failure.case, failure.answer
+    if not isinstance(answer, Returned):
         return False
-    expected = np.asarray(case.expected, dtype=np.float64)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
+            expected = np.asarray(case.expected, dtype=np.float64)
             got, _ = to_array(answer.value)
-            return got.shape == expected.shape and bool(mistake.signs(case.args, got, expected))
+            return got.shape == expected.shape and bool(signs(case.args, got, expected))
         except Exception:  # no numbers, or whatever a forged answer provokes
             return False
 
@@ -562,7 +621,11 @@ def describe(value: Value) -> str:
         return f"a {value.type}{hint}"
     if isinstance(value, Blank):
         return f"nothing ({value.what})"
-    return "text" if isinstance(value, Text) else "truth values"
+    if isinstance(value, (Text, Items)):
+        return "text" if isinstance(value, Text) else "a list"
+    if isinstance(value, Number):
+        return "a truth value" if isinstance(value.value, bool) else "one number"
+    return "truth values" if value.dtype == "bool" else "an array of numbers"
 
 
 def compare_arrays(expected: Any, got: Value) -> Difference | None:
@@ -583,7 +646,7 @@ def compare_arrays(expected: Any, got: Value) -> Difference | None:
         return _at(broken, "finite", array, want)
     relative, absolute = TOLERANCE.get(precision, TOLERANCE["float32"])
     slack = relative * float(np.max(np.abs(want[finite]), initial=0.0)) + absolute
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         close = np.where(finite, np.abs(array - want) <= slack, array == want)
     close |= np.isnan(want) & np.isnan(array)
     return None if close.all() else _at(~close, "value", array, want)
@@ -598,8 +661,7 @@ def _at(wrong: np.ndarray, stage: str, got: np.ndarray, expected: np.ndarray) ->
 def compare_text(expected: Any, got: Value) -> Difference | None:
     """Compare strings, character by character."""
     if not isinstance(got, Text):
-        kind = describe(got) if isinstance(got, (Other, Blank, Number)) else "numbers"
-        return Difference("type", f"got {kind}, expected text")
+        return Difference("type", f"got {describe(got)}, expected text")
     if got.text == expected:
         return None
     return Difference("value", f"got {got.text!r}, expected {expected!r}")
