@@ -351,7 +351,42 @@ def _no_moves(*args: Any) -> Any:
     return _without(2, *args)
 
 
-@PROB.mistake("sum instead of product", "equation-path-law")
+@PROB.mistake("states off by one", "equation-path-law")
+def _late_policy(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The action a_t is taken in s_t; you ask the policy in s_{t+1}."""
+    return _without(1, s, a, P, d0, pi) * np.prod(pi[s[1:], a])
+
+
+def _step_factors(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    return pi[s[:-1], a] * P[s[:-1], a, s[1:]]
+
+
+@PROB.mistake(
+    "running products returned",
+    "equation-path-law",
+    [
+        lambda *args: np.cumprod(_step_factors(*args)),
+        lambda s, a, P, d0, pi: d0[s[0]] * _step_factors(s, a, P, d0, pi),
+        lambda *args: np.concatenate([[x] for x in np.cumprod(np.hstack(_factors(*args)))]),
+    ],
+)
+def _running(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """You return one number for each step. Asked is the product over all of them, one number:
+    np.prod."""
+    return d0[s[0]] * np.cumprod(_step_factors(s, a, P, d0, pi))
+
+
+@PROB.mistake(
+    "sum instead of product",
+    "equation-path-law",
+    [
+        lambda s, a, P, d0, pi: d0[s[0]] * _step_factors(s, a, P, d0, pi).sum(),
+        lambda s, a, P, d0, pi: d0[s[0]] + _step_factors(s, a, P, d0, pi).sum(),
+        lambda *args: np.prod([np.sum(f) for f in _factors(*args)]),
+        lambda s, a, P, d0, pi: d0[s[0]] * (pi[s[:-1], a].sum() + P[s[:-1], a, s[1:]].sum()),
+        lambda s, a, P, d0, pi: d0[s[0]] * np.prod(pi[s[:-1], a] + P[s[:-1], a, s[1:]]),
+    ],
+)
 def _added(*args: Any) -> Any:
     """You add the factors. Events that happen one after another multiply."""
     return sum(np.sum(f) for f in _factors(*args))
@@ -421,11 +456,15 @@ def _plain_mean(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
 @RETURN.mistake(
     "first state not averaged",
     "equation-expected-return",
-    [lambda *args: _first_values(*args).mean(), lambda *args: _first_values(*args)[0]],
+    [
+        lambda *args: _first_values(*args).mean(),
+        lambda *args: _first_values(*args).sum(),
+        lambda *args: _first_values(*args)[0],
+    ],
 )
 def _each_first_state(*args: Any) -> Any:
-    """You return a value for each first state, or for one of them, or their plain mean. J is
-    their average under d_0: one number."""
+    """You return a value for each first state, or for one of them, or their plain mean or sum. J
+    is their average under d_0: one number."""
     return _first_values(*args)
 
 
@@ -470,6 +509,33 @@ def _gamma_outside(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> An
     return gamma * _steps(P, R, d0, pi, T).sum()
 
 
+@RETURN.mistake("transition matrix transposed", "equation-occupancy-flow")
+def _values_for_laws(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """The law of the next state is d^T P_pi, or P_pi^T d. You multiplied P_pi d, which moves
+    values back in time, not probabilities forward."""
+    d, J = d0, 0.0
+    for t in range(T):
+        J += gamma**t * (d @ (pi * R).sum(axis=1))
+        d = np.einsum("sa,saz->sz", pi, P) @ d
+    return J
+
+
+@RETURN.mistake("values overwritten while read", "equation-bellman")
+def _in_place(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """You replace V state by state, and later states read values that are new already. Each step
+    back in time needs a new array, computed from the old one alone."""
+    V = np.zeros(len(d0))
+    for s in list(range(len(d0))) * T:
+        V[s] = pi[s] @ (R[s] + gamma * (P[s] @ V))
+    return d0 @ V
+
+
+@RETURN.mistake("multiplied by 1 - gamma", "equation-return")
+def _normalised(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
+    """The factor 1 - gamma makes an occupancy sum to 1. J is a sum of rewards, without it."""
+    return (1 - gamma) * expected_return(P, R, d0, pi, gamma, T)
+
+
 @RETURN.mistake("horizon ignored", "sec-two-settings")
 def _for_ever(P: Any, R: Any, d0: Any, pi: Any, gamma: float, T: int) -> Any:
     """You sum rewards for ever. This setting is episodic: the sum stops after T rewards."""
@@ -505,7 +571,9 @@ def _is_plain_average(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
 
 
 def _is_proportional(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
-    return abs(got.sum() - 1) > 1e-6 and np.allclose(got / got.sum(), expected, rtol=1e-9)
+    return abs(got.sum() - 1) > 1e-6 and np.allclose(
+        got / got.sum(), expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def _cut_after(steps: int, P: Any, d0: Any, pi: Any, gamma: float) -> Any:
@@ -520,7 +588,7 @@ def _is_cut(args: tuple[Any, ...], got: Any, expected: Any) -> bool:
         return len(got) > 1 and _is_scaled_cut(args, got)
     steps = round(np.log1p(-mass) / np.log(gamma)) if 0 < mass < 1 and gamma > 0 else 0
     cut = 0 < steps < 20_000
-    return cut and np.allclose(_cut_after(steps, *args), got, rtol=1e-6, atol=1e-12)
+    return cut and np.allclose(_cut_after(steps, *args), got, rtol=1e-9, atol=1e-12)
 
 
 def _is_scaled_cut(args: tuple[Any, ...], got: Any) -> bool:
@@ -558,6 +626,29 @@ def _late_start(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
 def _share_of_time(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
     """A visit at time t counts gamma^t; you count all visits alike."""
     return _state_laws(P, d0, pi, 999).mean(axis=0)
+
+
+@VISITATION.mistake(
+    "a factor too much",
+    "equation-occupancy",
+    [
+        lambda *args: (1 - args[3]) * state_visitation(*args),
+        lambda *args: args[3] * (1 - args[3]) * state_visitation(*args),
+    ],
+)
+def _scaled_again(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """Your entries have the right proportions, but sum to less than 1. There is one factor
+    (1 - gamma), and the visit at time 0 counts gamma^0 = 1; yours has another gamma or
+    (1 - gamma) before the sum."""
+    return gamma * state_visitation(P, d0, pi, gamma)
+
+
+@VISITATION.mistake(
+    "no step taken", "equation-occupancy", [lambda P, d0, pi, gamma: (1 - gamma) * d0]
+)
+def _first_law(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
+    """You return d_0, the law of the first state. Visits at the times 1, 2, ... are missing."""
+    return d0
 
 
 @VISITATION.mistake("not normalised", "equation-occupancy", signs=_is_proportional)
