@@ -148,6 +148,73 @@ def _clipped(form: Function, x: Any) -> Any:
     return form(np.clip(x, -500, 500), 0)
 
 
+@_in_both(
+    "divided by the maximum",
+    "sec-overflow",
+    [
+        lambda form, x: form(x / np.abs(x).max(axis=-1, keepdims=True), 0),
+        lambda form, x: form(x / x.max(), 0),
+        lambda form, x: form(x / np.abs(x).max(), 0),
+    ],
+)
+def _quotient(form: Function, x: Any) -> Any:
+    """You divide the logits by their maximum, and this changes the probabilities. *Subtract* the
+    maximum: a number taken off all logits of a row cancels in the quotient."""
+    return form(x / _top(x), 0)
+
+
+def _one_row(x: Any) -> Any:
+    largest = max(x)
+    weights = [math.exp(v - largest) for v in x]
+    return [w / sum(weights) for w in weights]
+
+
+def _one_row_by_method(x: Any) -> Any:
+    weights = [math.exp(v - x.max()) for v in x]
+    return [w / sum(weights) for w in weights]
+
+
+@SOFTMAX.mistake(
+    "works for a single row",
+    "sec-axis",
+    [
+        _one_row_by_method,
+        lambda x: np.array(_one_row(x)),
+        lambda x: np.exp(x - max(x)) / sum(np.exp(x - max(x))),
+    ],
+)
+def _single_row(x: Any) -> Any:
+    """Logits of one row work, tables do not: `max`, `math.exp` or a loop over the entries knows no
+    axis. Use NumPy's functions with `axis=-1`, which serve any number of axes."""
+    return _one_row(x)
+
+
+@LOG_SOFTMAX.mistake(
+    "works for a single row",
+    "sec-axis",
+    [
+        lambda x: [v - x.max() - math.log(sum(math.exp(w - x.max()) for w in x)) for v in x],
+        lambda x: x - max(x) - np.log(sum(np.exp(x - max(x)))),
+    ],
+)
+def _log_single_row(x: Any) -> Any:
+    """Logits of one row work, tables do not: `max`, `math.exp` or a loop over the entries knows no
+    axis. Use NumPy's functions with `axis=-1`, which serve any number of axes."""
+    total = math.log(sum(math.exp(v - max(x)) for v in x))
+    return [v - max(x) - total for v in x]
+
+
+@SOFTMAX.mistake(
+    "maximum taken off in one place only",
+    "sec-overflow",
+    [lambda x: np.exp(x) / _rows(np.exp(x - _top(x)))],
+)
+def _shifted_above(x: Any) -> Any:
+    """The maximum is taken off above the line or below it, not in both places, so it does not
+    cancel. Compute the weights exp(x - m) once, then divide them by their own sum."""
+    return np.exp(x - _top(x)) / _rows(np.exp(x))
+
+
 @_in_both("sign of the logits", "equation-softmax")
 def _negated(form: Function, x: Any) -> Any:
     """The largest logit must get the largest probability; yours gets the smallest. There is no
@@ -217,6 +284,7 @@ def _log_of_more(x: Any) -> Any:
         lambda x: log_softmax(x) + _top(x),
         lambda x: -log_softmax(x),
         lambda x: 2 * x - log_softmax(x),
+        lambda x: x - _top(x) + _log_sum(x, _top(x)),
     ],
 )
 def _only_shifted(x: Any) -> Any:
@@ -288,6 +356,10 @@ def _draws(rng: np.random.Generator) -> Iterator[Args]:
         ((4, 0, 0, 4), 0.5), ((0, 0, 8, 0), 0.0), ((1, 1, 1, 5), 0.125), ((3, 2, 3), 0.0),
     ]:  # fmt: skip
         yield np.array(eighths) / 8, u
+    yield np.array([0.3 + 4e-9, 0.7 - 4e-9]), 0.3 + 2e-9  # near a border, but not too near
+    yield np.array([0.7 + 2e-9, 0.3 - 2e-9]), 0.7 + 4e-9
+    yield np.array([4e-9, 0.25, 0.75 - 4e-9]), 2e-9
+    yield np.array([0.5, 0.5 - 4e-9, 4e-9]), 1 - 2e-9
     yield np.array([0.7, 0.1, 0.1, 0.1, 0.0]), BELOW_ONE  # these sums end just below 1
     yield np.array([0.1] * 10 + [0.0, 0.0]), BELOW_ONE
     yield np.array([0.0] + [0.1] * 10 + [0.0]), BELOW_ONE
@@ -296,6 +368,13 @@ def _draws(rng: np.random.Generator) -> Iterator[Args]:
 ENDS: tuple[Function, ...] = (  # where a search goes that finds no action: 0, beyond, or an error
     lambda p: 0, len, lambda p: -1, lambda p: p[len(p)], lambda p: next(iter(p[:0]))
 )  # fmt: skip
+
+
+def _last_possible(p: Any) -> int:
+    return int(np.flatnonzero(p)[-1])
+
+
+LAST: tuple[Function, ...] = (lambda p: len(p) - 1, _last_possible)
 
 
 def _first(found: Function, otherwise: Function, p: Any, u: Any) -> Any:
@@ -316,13 +395,6 @@ def _is_possible(args: Args, got: Any, expected: Any) -> bool:
 SAMPLE = Exercise("sample_action", sample_action, _draws)
 
 
-@SAMPLE.mistake("sampling by argmax", "sec-sampling")
-def _likeliest(p: Any, u: Any) -> Any:
-    """You always return the likeliest action. Sampling means that each action comes up as often
-    as its probability says; here u decides which."""
-    return np.argmax(p)
-
-
 @SAMPLE.mistake("zero-probability action chosen", "sec-rounding")
 def _last_of_all(p: Any, u: Any) -> Any:
     """Rounding left no cumulative probability above u, and you returned the last action, which
@@ -331,13 +403,56 @@ def _last_of_all(p: Any, u: Any) -> Any:
 
 
 @SAMPLE.mistake(
-    "rounding leaves no action", "sec-rounding", [partial(_first, _above, end) for end in ENDS]
+    "rounding leaves no action",
+    "sec-rounding",
+    [partial(_first, _above, end) for end in (*ENDS, np.argmax)],
 )
 def _none(p: Any, u: Any) -> Any:
     """The cumulative probabilities end at 0.9999999999999999 and u is not below it: no action is
-    found, and what then comes out is action 0, an index beyond the end, None or an error. Return
-    the last action with positive probability."""
+    found, and what then comes out is action 0, the likeliest, an index beyond the end, None or
+    an error. Return the last action with positive probability."""
     return _first(_above, lambda p: None, p, u)
+
+
+@SAMPLE.mistake("boundary on the wrong side", "equation-inverse-cdf")
+def _at_least(p: Any, u: Any) -> Any:
+    """You take the first action whose cumulative probability is at least u (>=); it must exceed
+    u (>). With u = 0 yours can pick an action of probability 0."""
+    return np.searchsorted(np.cumsum(p), u)
+
+
+def _blurred(sums: Function, number: Function) -> Function:
+    """Compare what is left of the cumulative sums with what is left of u."""
+    return partial(_first, lambda p, u: sums(np.cumsum(p)) > number(u), _last_possible)
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+_DIGITS = [partial(np.round, decimals=k) for k in range(1, 9)]
+_SMALL = [10.0**-k for k in range(3, 9)]
+_BLURRED = [
+    *(_blurred(rounded, _same) for rounded in _DIGITS),
+    *(_blurred(_same, rounded) for rounded in _DIGITS),
+    *(_blurred(_same, lambda u, h=h: np.clip(u, h, 1 - h)) for h in _SMALL),
+    *(_blurred(_same, lambda u, h=h: u + h) for h in (*_SMALL, *(-h for h in _SMALL))),
+    _blurred(np.float32, np.float32),
+]
+
+
+@SAMPLE.mistake("rounded on the way", "sec-rounding", _BLURRED)
+def _single_precision(p: Any, u: Any) -> Any:
+    """Where u is near a border you come out on the wrong side: the sums or u were rounded,
+    clipped, compared with a tolerance, or kept in single precision. Compare them as they are."""
+    return _first(lambda p, u: np.cumsum(p, dtype=np.float32) > u, _last_possible, p, u)
+
+
+@SAMPLE.mistake("sampling by argmax", "sec-sampling")
+def _likeliest(p: Any, u: Any) -> Any:
+    """You always return the likeliest action. Sampling means that each action comes up as often
+    as its probability says; here u decides which."""
+    return np.argmax(p)
 
 
 @SAMPLE.mistake(
@@ -355,17 +470,13 @@ def _candidates(p: Any, u: Any) -> Any:
     return np.flatnonzero(_above(p, u))
 
 
-@SAMPLE.mistake("boundary on the wrong side", "equation-inverse-cdf")
-def _at_least(p: Any, u: Any) -> Any:
-    """You take the first action whose cumulative probability is at least u (>=); it must exceed
-    u (>). With u = 0 yours can pick an action of probability 0."""
-    return np.searchsorted(np.cumsum(p), u)
-
-
 @SAMPLE.mistake(
     "probabilities not accumulated",
     "equation-inverse-cdf",
-    [partial(_first, lambda p, u: p > u, end) for end in ENDS],
+    [
+        *(partial(_first, lambda p, u: p > u, end) for end in (*ENDS, _last_possible)),
+        *(partial(_first, lambda p, u: p[:1] > u, end) for end in LAST),
+    ],
 )
 def _single(p: Any, u: Any) -> Any:
     """You compare u with single probabilities. Lay them end to end on [0, 1): action a owns the
@@ -382,6 +493,13 @@ def _one_minus_u(p: Any, u: Any) -> Any:
     """You lay out the actions from the last to the first, or use 1 - u. That samples from the
     same distribution, but this exercise asks for the action of this very u."""
     return np.argmax(_above(p, 1 - u))
+
+
+@SAMPLE.mistake("nearest border", "equation-inverse-cdf")
+def _nearest(p: Any, u: Any) -> Any:
+    """You take the action whose cumulative probability is nearest to u. The borders do not
+    attract: action a owns the whole piece below its cumulative probability."""
+    return np.argmin(np.abs(np.cumsum(p) - u))
 
 
 @SAMPLE.mistake("actions equally likely", "equation-inverse-cdf")
