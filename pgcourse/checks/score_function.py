@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import exp
+from math import exp, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from pgcourse import score_function as chapter
-from pgcourse.checks.core import Exercise
-from pgcourse.policies import softmax
+from pgcourse.checks.core import CLOSE, Exercise, is_close
+from pgcourse.policies import log_softmax, softmax
 from pgcourse.score_function import exact_variance, gaussian_score, softmax_score
 
 Args = tuple[Any, ...]
@@ -37,10 +37,6 @@ def _unit(x: Any, a: int) -> Any:
     return np.eye(len(x))[a]
 
 
-def _is_close(args: Args, got: Any, expected: Any) -> bool:
-    return bool(np.abs(got - expected).max() < 1e-4 * np.abs(expected).max())
-
-
 SOFTMAX = Exercise("softmax_score", softmax_score, _softmax_inputs)
 
 
@@ -58,14 +54,45 @@ def _no_unit(x: Any, a: int) -> Any:
 
 
 @SOFTMAX.mistake(
-    "the likeliest action instead of the action taken",
+    "the 1 at another action",
     "sec-softmax-score",
-    [lambda x, a: _unit(x, int(np.argmin(x))) - softmax(x)],
+    [
+        lambda x, a: _unit(x, int(np.argmin(x))) - softmax(x),
+        lambda x, a: _unit(x, 0) - softmax(x),
+        lambda x, a: _unit(x, -1) - softmax(x),
+        lambda x, a: _unit(x, a - 1) - softmax(x),
+        lambda x, a: _unit(x, (a + 1) % len(x)) - softmax(x),
+    ],
 )
 def _of_the_likeliest(x: Any, a: int) -> Any:
-    """You add the 1 at an action that the logits pick. It belongs to the action taken, the second
-    argument, be it likely or not."""
+    """You add the 1 at another action. It belongs to the action taken, the second argument, be it
+    likely or not; actions are counted from 0."""
     return _unit(x, int(np.argmax(x))) - softmax(x)
+
+
+@SOFTMAX.mistake("set, not added", "sec-softmax-score")
+def _replaced(x: Any, a: int) -> Any:
+    """The entry of the action taken is 1 in your answer. The 1 is *added* to the -p that stands
+    there: `v[action] += 1`, not `=`."""
+    return np.where(_unit(x, a) == 1, 1, -softmax(x))
+
+
+@SOFTMAX.mistake("a 1 in every entry", "sec-softmax-score")
+def _all_ones(x: Any, a: int) -> Any:
+    """You return 1 - p for all actions. Only the action taken has the 1; the other entries are
+    -p."""
+    return 1 - softmax(x)
+
+
+@SOFTMAX.mistake(
+    "value instead of gradient",
+    "equation-softmax-score",
+    [lambda x, a: log_softmax(x)[a], lambda x, a: softmax(x)[a], lambda x, a: 1 - softmax(x)[a]],
+)
+def _log_probs(x: Any, a: int) -> Any:
+    """You return log p, or a single number. Asked is the gradient of log p[action], one entry for
+    each logit."""
+    return log_softmax(x)
 
 
 @SOFTMAX.mistake("sign", "sec-softmax-score", [lambda x, a: _unit(x, a) + softmax(x)])
@@ -139,6 +166,8 @@ def _terms(factors: Args = (1, 1, 1), powers: Args = (2, 3, 1)) -> Callable[...,
     return lambda x, mean, s: [a * (x - mean) / s**i, b * (x - mean) ** 2 / s**j - c / s**k]
 
 
+_POWERS = [(1, 1.5, 0.5), (1, 2, 1), (1, 2, 0), (2, 3, 0), (2, 3, 2)]
+_POWERS += [(2, 2, 1), (2, 1, 1), (2, 4, 1), (2, 4, 2), (0, 3, 1), (3, 3, 1)]
 GAUSSIAN = Exercise("gaussian_score", gaussian_score, _gaussian_inputs)
 
 
@@ -161,7 +190,7 @@ def _by_variance(x: float, mean: float, std: float) -> Any:
     "sec-gaussian-score",
     [
         _terms((1, 0.5, 0.5), (1, 2, 1)),  # std taken for the variance
-        *(_terms(powers=k) for k in [(1, 1.5, 0.5), (1, 2, 1), (1, 2, 0), (2, 3, 0), (2, 3, 2)]),
+        *(_terms(powers=k) for k in _POWERS),
     ],
 )
 def _by_std(x: float, mean: float, std: float) -> Any:
@@ -192,7 +221,14 @@ def _exponent_only(*args: float) -> Any:
 @GAUSSIAN.mistake(
     "sign",
     "sec-gaussian-score",
-    [_terms((-1, 1, 1)), _terms((1, -1, -1)), _terms((1, 1, -1)), _terms((-1, 1, 1), (2, 2, 0))],
+    [
+        _terms((-1, 1, 1)),
+        _terms((1, -1, -1)),
+        _terms((1, -1, 1)),
+        _terms((-1, -1, 1)),
+        _terms((1, 1, -1)),
+        _terms((-1, 1, 1), (2, 2, 0)),
+    ],
 )
 def _turned(*args: float) -> Any:
     """A sign is turned. Moving the mean towards x makes x more likely: the first entry has the
@@ -201,8 +237,23 @@ def _turned(*args: float) -> Any:
     return -gaussian_score(*args)
 
 
-@SOFTMAX.mistake("close, but not exact", "sec-names", signs=_is_close)
-@GAUSSIAN.mistake("close, but not exact", "sec-names", signs=_is_close)
+@GAUSSIAN.mistake("entries swapped", "sec-gaussian-score")
+def _std_first(*args: float) -> Any:
+    """Your entries stand in the other order: first the derivative by the mean, then the one by
+    std."""
+    return gaussian_score(*args)[::-1]
+
+
+@GAUSSIAN.mistake("derivative of the density", "equation-log-derivative")
+def _of_the_density(x: float, mean: float, std: float) -> Any:
+    """You differentiate the density itself. The score is the gradient of its logarithm: the
+    density that stands before your terms goes."""
+    density = exp(-(((x - mean) / std) ** 2) / 2) / (std * sqrt(2 * pi))
+    return density * gaussian_score(x, mean, std)
+
+
+@SOFTMAX.mistake("close, but not exact", "sec-names", signs=is_close)
+@GAUSSIAN.mistake("close, but not exact", "sec-names", signs=is_close)
 def _rounded(*args: Any) -> Any:
     """Your numbers agree in the first digits only: finite differences, perhaps, or single
     precision on the way. The derivatives have formulas; use them in double precision."""
@@ -221,7 +272,8 @@ def _gradient_inputs(rng: np.random.Generator) -> Iterator[Args]:
 
 
 def _is_multiple(args: Args, got: Any, expected: Any) -> bool:
-    return len(got) > 1 and np.allclose(got, (got @ expected) / (expected @ expected) * expected)
+    factor = (got @ expected) / (expected @ expected)
+    return len(got) > 1 and abs(factor - 1) > CLOSE and np.allclose(got, factor * expected)
 
 
 GRADIENT = Exercise("score_function_gradient", chapter.score_function_gradient, _gradient_inputs)
@@ -259,6 +311,41 @@ def _along_columns(f: Any, S: Any) -> Any:
     """The samples are the rows. Make f a column, `f_values[:, None] * scores`, and average over
     axis 0; or write `f_values @ scores`, and divide by M."""
     return (f * S).mean(axis=0)
+
+
+@GRADIENT.mistake(
+    "not averaged", "equation-score-estimator", [lambda f, S: f[:, None] * S / len(f)]
+)
+def _rows(f: Any, S: Any) -> Any:
+    """You return one row for each sample, f times score. The estimate is their mean, over
+    axis 0: one number for each parameter."""
+    return f[:, None] * S
+
+
+@GRADIENT.mistake(
+    "averaged over everything",
+    "sec-order",
+    [lambda f, S: (f[:, None] * S).sum() / len(f), lambda f, S: (f[:, None] * S).sum()],
+)
+def _one_number(f: Any, S: Any) -> Any:
+    """You return one number. `mean()` without an axis averages over the parameters too; each of
+    them has a derivative of its own: `mean(axis=0)`."""
+    return (f[:, None] * S).mean()
+
+
+@GRADIENT.mistake(
+    "one sample only",
+    "equation-score-estimator",
+    [
+        lambda f, S: f[0] * S[0] / len(f),
+        lambda f, S: f[-1] * S[-1],
+        lambda f, S: f[-1] * S[-1] / len(f),
+    ],
+)
+def _first_sample(f: Any, S: Any) -> Any:
+    """Only one sample counts: does the loop return in its first round, or overwrite the sum
+    instead of adding to it? All M samples are averaged."""
+    return f[0] * S[0]
 
 
 @GRADIENT.mistake("sign", "equation-score-estimator", [lambda f, S: -f @ S])
@@ -299,16 +386,22 @@ def _centred(f: Any, S: Any) -> Any:
     return (f - f.mean()) @ S / len(f)
 
 
+@GRADIENT.mistake("sum instead of mean", "equation-score-estimator")
+def _sum(f: Any, S: Any) -> Any:
+    """You add the terms up. The estimate is their mean: divide by the number of samples M."""
+    return f @ S
+
+
 @GRADIENT.mistake(
-    "sum instead of mean",
+    "wrong divisor",
     "equation-score-estimator",
-    [lambda f, S: f @ S / S.size],
+    [lambda f, S: f @ S / S.size, lambda f, S: f @ S / f.sum()],
     signs=_is_multiple,
 )
-def _sum(f: Any, S: Any) -> Any:
+def _by_one_less(f: Any, S: Any) -> Any:
     """Your answer is a multiple of the right one. Divide the sum over the samples by their number
     M: not by M - 1, not by the number of parameters, not by the sum of f."""
-    return f @ S
+    return f @ S / (len(f) - 1)
 
 
 # --- exact_variance ----------------------------------------------------------------------------
@@ -365,6 +458,37 @@ def _norm_of_mean(*args: Any) -> Any:
     return _around(0, *args) - np.sqrt(_square(*args))
 
 
+@VARIANCE.mistake(
+    "square of a sum",
+    "equation-score-variance",
+    [
+        lambda p, f, S: p @ (f * S.sum(axis=1)) ** 2 - _square(p, f, S),
+        lambda p, f, S: p @ ((f[:, None] * S - p * f @ S).sum(axis=1)) ** 2,
+    ],
+)
+def _summed_first(p: Any, f: Any, S: Any) -> Any:
+    """You add the components and square their sum. A squared norm is the sum of the squares: square
+    each component first."""
+    return _around(0, p, f, S) - (p * f @ S).sum() ** 2
+
+
+def _covariance(p: Any, f: Any, S: Any) -> Any:
+    rows = f[:, None] * S - p * f @ S
+    return (p * rows.T) @ rows
+
+
+@VARIANCE.mistake("trace missing", "sec-variance")
+def _matrix(*args: Any) -> Any:
+    """You return the covariance matrix. Asked is its trace, the sum of the diagonal: one number."""
+    return _covariance(*args)
+
+
+@VARIANCE.mistake("components not added", "sec-variance")
+def _diagonal(*args: Any) -> Any:
+    """You return one variance for each component. The trace of the covariance is their sum."""
+    return _covariance(*args).diagonal().copy()
+
+
 @VARIANCE.mistake("the score's norm is not squared", "equation-score-variance")
 def _norm_of_score(p: Any, f: Any, S: Any) -> Any:
     """The second moment has the squared norm of the score, the sum of the squares of its entries;
@@ -378,6 +502,9 @@ def _norm_of_score(p: Any, f: Any, S: Any) -> Any:
     [
         lambda p, f, S: _around(p * f @ S, 1 / len(p) + 0 * p, f, S),
         lambda p, f, S: _around(f @ S / len(p), p, f, S),
+        lambda p, f, S: _around(p * f @ S, np.ones(len(p)), f, S),
+        lambda p, f, S: _around(0, np.ones(len(p)), f, S) - _square(p, f, S),
+        lambda p, f, S: _around(0, 1 / len(p) + 0 * p, f, S) - _square(p, f, S),
     ],
 )
 def _equal_weights(p: Any, f: Any, S: Any) -> Any:
@@ -388,7 +515,15 @@ def _equal_weights(p: Any, f: Any, S: Any) -> Any:
 @VARIANCE.mistake(
     "divided by a count",
     "sec-variance",
-    [lambda p, f, S: exact_variance(p, f, S) / (1 - p @ p)],  # what np.cov does unasked
+    [
+        lambda p, f, S: exact_variance(p, f, S) / (1 - p @ p),  # what np.cov does unasked
+        lambda p, f, S: exact_variance(p, f, S) / len(p),
+        lambda p, f, S: exact_variance(p, f, S) / S.size,
+        lambda p, f, S: exact_variance(p, f, S) / (len(p) - 1),
+        lambda p, f, S: exact_variance(p, f, S) * len(p) / (len(p) - 1),
+        lambda p, f, S: _around(0, p, f, S) / len(p) - _square(p, f, S) / len(p) ** 2,
+        lambda p, f, S: _around(0, p, f, S) / len(p) - _square(p, f, S),
+    ],
 )
 def _per_component(p: Any, f: Any, S: Any) -> Any:
     """Nothing is divided here: the probabilities sum to 1 already, there are no samples to correct
