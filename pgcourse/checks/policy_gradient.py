@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgcourse import mdp, policy_gradient
-from pgcourse.checks.core import Exercise
+from pgcourse.checks.core import Exercise, is_close
 from pgcourse.environments import random_mdp, random_policy, two_state
 from pgcourse.mdp import MDP
 from pgcourse.policies import softmax
@@ -106,6 +106,106 @@ def _no_log(*args: Any) -> Any:
     return np.exp(trajectory_log_prob(*args))
 
 
+def _too_deep(message: str) -> Answer:
+    def wrong(s: Any, a: Any, *args: Any) -> Any:
+        if len(a) == LONG:
+            raise RecursionError(message)
+        return trajectory_log_prob(s, a, *args)
+
+    return wrong
+
+
+_DEPTHS = ["", " in comparison", " while calling a Python object"]
+_DEEPER = [_too_deep(f"maximum recursion depth exceeded{where}") for where in _DEPTHS]
+
+
+@LOG_PROB.mistake("recursion too deep", "sec-underflow", _DEEPER[1:])
+def _recursive(*args: Any) -> Any:
+    """Your function calls itself once for each step, and Python allows about a thousand calls
+    inside each other. Trajectories here have up to 2000 steps: add the terms in a loop."""
+    return _DEEPER[0](*args)
+
+
+def _looked_up(p: Any, q: Any, s: Any, d0: Any) -> Any:
+    with np.errstate(divide="ignore"):
+        return np.log(d0[s[0]]) + np.log(p).sum() + np.log(q).sum()
+
+
+@LOG_PROB.mistake(
+    "state and action swapped",
+    "equation-log-path-law",
+    [
+        lambda s, a, P, d0, pi: _looked_up(pi[a, s[:-1]], P[s[:-1], a, s[1:]], s, d0),
+        lambda s, a, P, d0, pi: _looked_up(pi[s[:-1], a], P[a, s[:-1], s[1:]], s, d0),
+        lambda s, a, P, d0, pi: _looked_up(pi[s[:-1], a], P[s[:-1], s[1:], a], s, d0),
+        lambda s, a, P, d0, pi: _looked_up(pi[a, s[:-1]], P[s[:-1], s[1:], a], s, d0),
+    ],
+)
+def _swapped(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """The indices of a table are in another order: the state comes first, then the action, then
+    the next state, pi[s, a] and P[s, a, z]."""
+    return _looked_up(pi[a, s[:-1]], P[a, s[:-1], s[1:]], s, d0)
+
+
+@LOG_PROB.mistake("transition backward", "equation-log-path-law")
+def _moved_back(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+    """Your transitions lead from s_{t+1} to s_t. The state that is left comes first, the state that
+    is reached last: P[s_t, a_t, s_{t+1}]."""
+    return _looked_up(pi[s[:-1], a], P[s[1:], a, s[:-1]], s, d0)
+
+
+@LOG_PROB.mistake("last step missing", "equation-log-path-law")
+def _last_step_missing(*args: Any) -> Any:
+    """The last step is missing, its action and its transition: T actions give T terms of each
+    kind."""
+    return sum(x.sum() for x in _some_steps(slice(-1), *args))
+
+
+@LOG_PROB.mistake("first step missing", "equation-log-path-law")
+def _first_step_missing(*args: Any) -> Any:
+    """The first step is missing, its action and its transition: the sum begins at t = 0."""
+    return sum(x.sum() for x in _some_steps(slice(1, None), *args))
+
+
+def _some_steps(part: slice, *args: Any) -> list[Any]:
+    start, choices, moves = _logs(*args)
+    return [start, choices[part], moves[part]]
+
+
+@LOG_PROB.mistake(
+    "returns inside the loop",
+    "equation-log-path-law",
+    [lambda *args: sum(x.sum() for x in _some_steps(slice(1), *args)[1:])],
+)
+def _first_step_only(*args: Any) -> Any:
+    """Only the first step counts. A `return` indented as far as the loop's body ends the function
+    in the first round: it belongs after the loop."""
+    return sum(x.sum() for x in _some_steps(slice(1), *args))
+
+
+def _from(start: Callable[..., Any]) -> Answer:
+    def wrong(s: Any, a: Any, P: Any, d0: Any, pi: Any) -> Any:
+        with np.errstate(divide="ignore"):
+            return start(s, d0) + _all_but(0)(s, a, P, d0, pi)
+
+    return wrong
+
+
+_STARTS = [
+    _from(lambda s, d0: np.log(d0)),
+    _from(lambda s, d0: np.log(d0[s[-1]])),
+    _from(lambda s, d0: d0[s[0]]),
+    _from(lambda s, d0: d0[0]),
+]
+
+
+@LOG_PROB.mistake("first term wrong", "equation-log-path-law", _STARTS)
+def _state_zero(*args: Any) -> Any:
+    """The first term is log d_0(s_0), np.log(d0[states[0]]): the entry of the state where this
+    trajectory starts, and its logarithm."""
+    return _from(lambda s, d0: np.log(d0[0]))(*args)
+
+
 @LOG_PROB.mistake("first state forgotten", "equation-log-path-law")
 def _no_start(*args: Any) -> Any:
     """The term log d_0(s_0) is missing: the world chooses where a trajectory starts."""
@@ -178,18 +278,44 @@ def _has_nan(args: Arrays, got: Any, expected: Any) -> bool:
     return bool(np.isnan(got).any())
 
 
-def _close(args: Arrays, got: Any, expected: Any) -> bool:
-    return bool(np.abs(got - expected).max() < 1e-4 * np.abs(expected).max())
-
-
 SCORE = Exercise("grad_log_prob_trajectory", grad_log_prob_trajectory, _score_inputs)
 
 
-@SCORE.mistake("missing -p", "equation-counts-minus-expected")
+_ONE_ENTRY = [
+    lambda s, a, theta: _counts(s, a, theta) * (1 - softmax(theta)),
+    lambda s, a, theta: np.minimum(_counts(s, a, theta), 1) * (1 - softmax(theta)),
+]
+
+
+@SCORE.mistake("missing -p", "equation-counts-minus-expected", _ONE_ENTRY)
 def _only_counts(s: Any, a: Any, theta: Any) -> Any:
-    """You count how often each action was chosen. The gradient of log-softmax is e_a - pi: each
-    visit also takes the policy off the row."""
+    """You fill the entries of the actions chosen and no others. The gradient of log-softmax is
+    e_a - pi: each visit takes the policy off the whole row of its state."""
     return _counts(s, a, theta)
+
+
+def _visits(s: Any, a: Any, theta: Any) -> Any:
+    return _counts(s, a, theta).sum(axis=1, keepdims=True)
+
+
+_EXPECTED = [lambda s, a, theta: _visits(s, a, theta) * softmax(theta)]
+
+
+@SCORE.mistake("e_a forgotten", "equation-counts-minus-expected", _EXPECTED)
+def _no_choices(s: Any, a: Any, theta: Any) -> Any:
+    """You add up the policies of the visited states, or their negatives. The action taken gets 1
+    more at each step: e_a - pi."""
+    return -_visits(s, a, theta) * softmax(theta)
+
+
+_RAW = [lambda s, a, theta: _summed(s, a, theta, np.exp(theta))]
+
+
+@SCORE.mistake("logits used as probabilities", "equation-counts-minus-expected", _RAW)
+def _logits(s: Any, a: Any, theta: Any) -> Any:
+    """You take the logits, or their exponentials, off the row. The policy comes off, and it is the
+    softmax of the row."""
+    return _summed(s, a, theta, theta)
 
 
 _MINUS_ONE = [lambda s, a, theta: _counts(s, a, theta) - softmax(theta)]
@@ -226,7 +352,11 @@ def _last_too(s: Any, a: Any, theta: Any) -> Any:
     return _summed(s, a, theta) - np.eye(len(theta))[s[-1]][:, None] * softmax(theta)
 
 
-@SCORE.mistake("states off by one", "equation-grad-log-prob", [_last_too])
+def _past_the_actions(s: Any, a: Any, theta: Any) -> Any:
+    return [a[t] for t in range(len(s))]
+
+
+@SCORE.mistake("states off by one", "equation-grad-log-prob", [_last_too, _past_the_actions])
 def _late(s: Any, a: Any, theta: Any) -> Any:
     """The action a_t is taken in s_t, not in s_{t+1}. The last state has no action and takes no
     part."""
@@ -312,7 +442,11 @@ def _weighed(weigh: Answer, scores: Answer = _scores) -> Answer:
 
 
 GRADIENT = Exercise("reinforce_exact", reinforce_exact, _gradient_inputs)
-_AVERAGED = [_weighed(lambda R, p, **_: R / len(p))]
+_AVERAGED = [
+    _weighed(lambda R, p, **_: R / len(p)),
+    _weighed(lambda R, **_: R.sum()),
+    _weighed(lambda R, **_: R.mean()),
+]
 
 
 @GRADIENT.mistake("missing density factor", "sec-density", _AVERAGED)
@@ -322,7 +456,29 @@ def _no_density(*args: Any) -> Any:
     return _weighed(lambda R, **_: R)(*args)
 
 
+def _log_weights(p: Any, R: Any, **_: Any) -> Any:
+    return np.log(np.maximum(p, 1e-300)) * R
+
+
+@GRADIENT.mistake(
+    "log p as the weight", "sec-density", [_weighed(lambda p, R, **_: p * _log_weights(p, R))]
+)
+def _weighed_with_logs(*args: Any) -> Any:
+    """You weigh a trajectory with log p(tau). It counts with its probability p(tau); the logarithm
+    is in the score alone."""
+    return _weighed(_log_weights)(*args)
+
+
+@GRADIENT.mistake("divided by a count", "sec-density")
+def _mean_of_terms(*args: Any) -> Any:
+    """You average over the list of trajectories. The probabilities p(tau) sum to 1 already: add
+    the terms, and divide by nothing."""
+    return _weighed(lambda p, R, **_: p * R / len(p))(*args)
+
+
 _OTHER_LAWS = [
+    _weighed(lambda R, acts, **_: acts.prod(axis=1) * R),
+    _weighed(lambda R, d0, acts, **_: d0 * acts.prod(axis=1) * R),
     _weighed(lambda p, R, d0, **_: p / d0 * R),
     _weighed(lambda p, R, moves, **_: p / moves.prod(axis=1) * R),
     _weighed(lambda p, R, moves, **_: p / moves[:, -1] * R),
@@ -360,11 +516,76 @@ def _sum_of_sums(P: Any, R: Any, d0: Any, theta: Any, gamma: float, T: int) -> A
     return _weighed(lambda p, r, **_: p * (r @ repeats))(P, R, d0, theta, 1.0, T)
 
 
-@GRADIENT.mistake("product of the means", "sec-value-not-gradient")
+@GRADIENT.mistake("the mean score is zero", "sec-value-not-gradient", [_weighed(lambda p, **_: p)])
 def _apart(*args: Any) -> Any:
-    """You average the returns and the scores apart, then multiply. The mean score is zero; the
-    return of a trajectory must meet its own score."""
+    """Your answer is zero, or nearly. The mean score is zero, whether the returns are averaged
+    apart from it or forgotten: the return of a trajectory must meet its own score."""
     return _weighed(lambda p, R, **_: p * (p @ R))(*args)
+
+
+def _step_by_step(rewards: Answer) -> Answer:
+    """Weigh each step of a trajectory on its own, with `rewards` of its discounted ones."""
+
+    def wrong(P: Any, R: Any, d0: Any, theta: Any, gamma: float, T: int) -> Any:
+        s, a = mdp.enumerate_trajectories(world := MDP(P, R, d0, gamma, T))
+        weights = rewards(R[s[:, :-1], a], gamma ** np.arange(T))
+        weights = mdp.trajectory_prob(world, softmax(theta), s, a)[:, None] * weights
+        grad = np.zeros(theta.shape)
+        np.add.at(grad, (s[:, :-1], a), weights)
+        np.subtract.at(grad, s[:, :-1], weights[..., None] * softmax(theta)[s[:, :-1]])
+        return grad
+
+    return wrong
+
+
+_SOME_REWARDS = [
+    _step_by_step(lambda r, discount: r),
+    _weighed(lambda p, r, **_: p * r[:, -1]),
+    _weighed(lambda p, r, **_: p * r[:, 0]),
+]
+
+
+@GRADIENT.mistake("one reward instead of the return", "equation-reinforce", _SOME_REWARDS)
+def _own(*args: Any) -> Any:
+    """A score is multiplied by one reward, that of its own step or of one step of the trajectory.
+    The return R(tau), the sum of them all, belongs there."""
+    return _step_by_step(lambda r, discount: r * discount)(*args)
+
+
+def _by_values(discounted: bool) -> Answer:
+    def wrong(P: Any, R: Any, d0: Any, theta: Any, gamma: float, T: int) -> Any:
+        exact = mdp.evaluate(MDP(P, R, d0, gamma, T), softmax(theta))
+        weights = gamma ** np.arange(T) if discounted else np.ones(T)
+        return softmax(theta) * np.einsum("t,ts,tsa->sa", weights, exact.d[:-1], exact.Q)
+
+    return wrong
+
+
+@GRADIENT.mistake("Q instead of the advantage", "equation-reinforce", [_by_values(False)])
+def _with_q(*args: Any) -> Any:
+    """You add up pi Q. The derivative of pi by its own logits is pi (e_a - pi), and its second part
+    takes V off: pi A, where A = Q - V."""
+    return _by_values(True)(*args)
+
+
+def _distinct(choices: bool, visits: bool) -> Answer:
+    def scores(s: Any, a: Any, theta: Any, P: Any) -> Any:
+        n = np.array([_counts(x, b, theta) for x, b in zip(s, a, strict=True)])
+        at = n.sum(axis=2, keepdims=True)
+        n, at = (np.minimum(x, 1) if cut else x for x, cut in ((n, choices), (at, visits)))
+        return n - at * softmax(theta)
+
+    return _weighed(lambda p, R, **_: p * R, scores)
+
+
+_FANCY = [_distinct(True, False), _distinct(False, True)]
+
+
+@GRADIENT.mistake("repeated visits counted once", "sec-repeated", _FANCY)
+def _visited_once(*args: Any) -> Any:
+    """A step that occurs twice in a trajectory counts twice. `grad[states, actions] += 1` adds once
+    for each *different* index: loop over the steps, or use np.add.at."""
+    return _distinct(True, True)(*args)
 
 
 def _anew(P: Any, R: Any, d0: Any, theta: Any, gamma: float, T: int) -> Any:
@@ -452,7 +673,7 @@ def _common_of_gradients(exercise: Exercise, theta: int) -> None:
         first, or use the softmax of chapter 2."""
         return right(*args) * (1.0 if np.abs(args[theta]).max() < 700 else np.nan)
 
-    @exercise.mistake("close, but not exact", "sec-roads", signs=_close)
+    @exercise.mistake("close, but not exact", "sec-roads", signs=is_close)
     def _(*args: Any) -> Any:
         """The first digits are right: finite differences, perhaps, or single precision on the
         way. There is a formula."""
