@@ -119,6 +119,71 @@ def test_memory_of_earlier_calls_is_seen() -> None:
     assert judge(TOY, counting).mistake == "remembers earlier calls"
 
 
+def test_an_answer_that_is_nearly_right_is_told_so() -> None:
+    assert judge(TOY, lambda x: 2 * x + 1e-6).mistake == "close, but not exact"
+    assert judge(TOY, lambda x: np.float64(np.float32(1.4) * x / 0.7)).mistake
+    assert judge(TOY, lambda x: 2 * x + 1e-2).mistake is None
+    assert judge(TOY, lambda x: 2 * x + (1e-6 if len(x) == 2 else 1)).mistake is None
+
+
+def test_another_result_at_each_call_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    assert judge(TOY, lambda x: x + rng.random()).mistake == "another result at each call"
+    assert judge(TOY, lambda x: x + np.nan).mistake is None
+
+
+def a_toy_with(*mistakes: core.Mistake) -> core.Exercise:
+    return core.Exercise(
+        "toy", toy, lambda rng: [(np.ones(n),) for n in (1, 2, 3, 4)], mistakes=[*mistakes]
+    )
+
+
+def test_signs_name_an_answer_only_where_no_imitation_does() -> None:
+    catch_all = core.Mistake("any", "", "", (), lambda args, got, expected: True)
+    thrice = core.Mistake("thrice", "", "", (lambda x: 3 * x,))
+    exercise = a_toy_with(catch_all, thrice)
+    assert judge(exercise, lambda x: 3 * x).mistake == "thrice"
+    assert judge(exercise, lambda x: 3 * x if len(x) > 1 else 9 * x).mistake == "thrice"
+    assert judge(exercise, lambda x: 3 * x if len(x) > 2 else 9 * x).mistake == "any"
+
+
+def test_an_exception_names_an_answer_only_if_nothing_else_is_wrong() -> None:
+    def too_far(x: Any) -> Any:
+        return x[len(x)]
+
+    exercise = a_toy_with(core.Mistake("too far", "", "", (too_far,)))
+    assert judge(exercise, too_far).mistake == "too far"
+    assert judge(exercise, lambda x: x[len(x)] if len(x) > 1 else 2 * x).mistake == "too far"
+    assert judge(exercise, lambda x: x[len(x)] if len(x) > 1 else 3 * x).mistake is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (5, "one number"),
+        (True, "a truth value"),
+        (("Hello", "Ada"), "a list"),
+        (np.ones(2), "an array of numbers"),
+        (np.ones(2) > 0, "truth values"),
+        ("text", "text"),
+        (map(str, []), "a map; wrap it in list(...)"),
+    ],
+)
+def test_types_are_told_in_words(value: Any, words: str) -> None:
+    assert core.describe(wire.encode(value)) == words
+
+
+def test_a_page_that_is_not_built_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    verdict = judge(EXERCISES["hello_grader"], lambda name: "Hello, Ada!")
+    monkeypatch.setattr(show, "BOOK", tmp_path / "missing")
+    assert "(`make book` first)" in show.as_text(verdict)
+    assert "<code>make book</code>" in show.as_html(verdict)
+    monkeypatch.setattr(show, "BOOK", tmp_path)
+    assert "make book" not in show.as_text(verdict)
+
+
 def test_a_branch_that_returns_nothing_is_seen() -> None:
     def only_long(x: Any) -> Any:
         return 2 * x if len(x) > 2 else None

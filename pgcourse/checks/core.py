@@ -323,7 +323,7 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     told = judged if wrong else [*judged, _judge_again(cases[0], answers[-1])]
     if all(j.right for j in told):
         return Verdict(exercise.name, "right", f"right on {len(cases)} inputs", share=1.0)
-    moved = len(answers) > len(cases) and _moves(answers[0], answers[-1])
+    moved = len(answers) > len(cases) and _moves(cases[0], answers[0], answers[-1])
     verdict = _explain(exercise, wrong, moved) if wrong else _explain_fault(exercise, told)
     again = not wrong and judged[0].right and not told[-1].right
     return replace(verdict, share=(sum(j.right for j in judged) - again) / len(cases))
@@ -458,10 +458,13 @@ def is_close(args: tuple[Any, ...], got: np.ndarray, expected: np.ndarray) -> bo
     return bool(same and np.array_equal(got[~finite], expected[~finite], equal_nan=True))
 
 
-def _moves(first: Answer, again: Answer) -> bool:
-    """Say whether two answers to the same arguments differ."""
-    both = isinstance(first, Returned) and isinstance(again, Returned)
-    return both and repr(first.value) != repr(again.value)  # nan is not nan, its text is
+def _moves(case: Case, first: Answer, again: Answer) -> bool:
+    """Say whether two answers to the same case differ."""
+    if not isinstance(first, Returned) or not isinstance(again, Returned):
+        return False
+    if max(weight(first.value), weight(again.value)) > case.heaviest:
+        return False
+    return repr(first.value) != repr(again.value)  # nan is not nan, its text is
 
 
 def _words(message: str) -> list[str]:

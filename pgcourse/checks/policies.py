@@ -405,7 +405,7 @@ def _last_of_all(p: Any, u: Any) -> Any:
 @SAMPLE.mistake(
     "rounding leaves no action",
     "sec-rounding",
-    [partial(_first, _above, end) for end in (*ENDS, np.argmax)],
+    [*(partial(_first, _above, end) for end in ENDS), partial(_first, _above, np.argmax)],
 )
 def _none(p: Any, u: Any) -> Any:
     """The cumulative probabilities end at 0.9999999999999999 and u is not below it: no action is

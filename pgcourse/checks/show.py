@@ -43,6 +43,12 @@ def page_of(verdict: Verdict) -> str:
     return f"{book}/{page}#{verdict.see}"
 
 
+def unbuilt() -> str:
+    """Return what to do first where the page would be in this checkout and is not built."""
+    missing = not os.environ.get("PGCOURSE_BOOK") and not BOOK.is_dir()
+    return " (`make book` first)" if missing else ""
+
+
 def headline(verdict: Verdict) -> str:
     """Return one line: sign, function, and the name of the mistake or the verdict."""
     said = verdict.mistake or ("not right yet" if verdict.status == "wrong" else verdict.says)
@@ -64,7 +70,7 @@ def as_text(verdict: Verdict) -> str:
     if verdict.status == "wrong":
         lines += textwrap.wrap(verdict.says, 90)
         lines += facts(verdict)
-        lines += [f"read: {page_of(verdict)}"] if verdict.see else []
+        lines += [f"read: {page_of(verdict)}{unbuilt()}"] if verdict.see else []
     return "\n".join([headline(verdict), *(textwrap.indent(line, "  ") for line in lines)])
 
 
@@ -76,8 +82,8 @@ def as_html(verdict: Verdict) -> str:
         parts += [f"<p style='margin:.3em 0'>{inline(verdict.says)}</p>"] if verdict.says else []
         seen = escape("\n".join(facts(verdict)))
         parts += [f"<pre style='margin:.3em 0'>{seen}</pre>"] if seen else []
-        link = f"<a href='{page_of(verdict)}'>Read the paragraph</a>" if verdict.see else ""
-        parts.append(link)
+        link = f"<a href='{page_of(verdict)}'>Read the paragraph</a>{_inline(unbuilt())}"
+        parts += [link] if verdict.see else []
     style = f"border-left:4px solid {colour};padding:.3em .8em;margin:.3em 0"
     return f"<div style='{style}'>{''.join(parts)}</div>"
 

@@ -198,15 +198,19 @@ def _total(*args: Any) -> Any:
     return _rewarded(np.sum)(*args)
 
 
+def _discounted_by(gamma: float) -> Callable[..., Any]:
+    return _rewarded(lambda r: r * gamma ** np.arange(len(r)))
+
+
 @ROLLOUT.mistake(
     "rewards discounted",
     "sec-type",
-    [_rewarded(lambda r, g=g: r * g ** np.arange(len(r))) for g in (0.5, 0.8, 0.95, 0.99, 0.999)],
+    [_discounted_by(gamma) for gamma in (0.5, 0.8, 0.95, 0.99, 0.999)],
 )
 def _discounted(*args: Any) -> Any:
     """Your rewards shrink with time. A trajectory holds them as they are paid, R[s_t, a_t]; gamma
     enters later, in the return."""
-    return _rewarded(lambda r: r * 0.9 ** np.arange(len(r)))(*args)
+    return _discounted_by(0.9)(*args)
 
 
 @ROLLOUT.mistake("stops in an absorbing state", "sec-ends")
@@ -261,17 +265,33 @@ def _picked(probs: Any, u: float, otherwise: Callable[[Any], Any]) -> Any:
     return int(above[0]) if above.size else otherwise(probs)
 
 
+def _added_up(probs: Any, u: float) -> Any:
+    """Go through the probabilities; nothing comes back where no sum is greater."""
+    total = 0.0
+    for outcome, p in enumerate(probs):
+        total += p
+        if total > u:
+            return outcome
+    return None
+
+
 def _ending(otherwise: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda P, R, d0, pi, T, u: _play(
         P, R, d0, pi, T, u, lambda probs, x: _picked(probs, x, otherwise)
     )
 
 
-_ENDS = [len, np.argmax, lambda p: len(p) - 1, lambda p: next(iter(p[:0])), lambda p: p[len(p)]]
-_ENDS += [lambda p: p[:0][0], lambda p: None]
+def _falling_through(P: Any, R: Any, d0: Any, pi: Any, T: int, u: Any) -> Any:
+    return _play(P, R, d0, pi, T, u, _added_up)
 
 
-@ROLLOUT.mistake("rounding leaves no outcome", "sec-lanes", [_ending(end) for end in _ENDS])
+_ENDS: list[Callable[[Any], Any]] = [len, np.argmax, lambda p: len(p) - 1]
+_ENDS += [lambda p: next(iter(p[:0])), lambda p: p[len(p)], lambda p: p[:0][0]]
+
+
+@ROLLOUT.mistake(
+    "rounding leaves no outcome", "sec-lanes", [*map(_ending, _ENDS), _falling_through]
+)
 def _none_above(*args: Any) -> Any:
     """The sum of ten times 0.1 is 0.9999999999999999 for a computer, and the number may not be
     below it. Where no cumulative probability is greater, take the last outcome with *positive*
