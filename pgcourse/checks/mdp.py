@@ -10,7 +10,7 @@ import numpy as np
 
 from pgcourse import mdp
 from pgcourse.checks.core import Difference, Exercise, NotNumbersError, describe, to_array
-from pgcourse.checks.wire import Array, Items, Other, Value, encode
+from pgcourse.checks.wire import Array, Items, Other, Value, decode, encode
 from pgcourse.environments import random_mdp, random_policy, two_state
 from pgcourse.mdp import MDP
 
@@ -43,6 +43,8 @@ def _enumerate_inputs(rng: np.random.Generator) -> Case:
 
 
 def _row(value: Value) -> tuple[int, ...]:
+    if isinstance(value, Array) and "int" in value.dtype and len(value.shape) == 1:
+        return tuple(decode(value).tolist())
     array, _ = to_array(value)
     if array.ndim != 1 or (array != np.round(array)).any():
         raise NotNumbersError("entries that are not whole numbers in a row")

@@ -38,7 +38,7 @@ def _rollout_inputs(rng: np.random.Generator) -> Case:
     short = np.append(np.full(10, 0.1), 0.0)  # its sum, and that of the policy, ends below 1
     law, pi = np.tile(short, (11, 5, 1)), np.tile([0.7, 0.1, 0.1, 0.1, 0.0], (11, 1))
     largest = float(np.nextafter(1, 0))
-    for numbers in ([largest, 0.25, 0.5, 0.25, 0.5], [0.5, largest, 0.5, 0.25, largest]):
+    for numbers in ([largest, 0.25, 0.55, 0.25, 0.55], [0.55, largest, 0.55, 0.25, largest]):
         yield law, rng.normal(size=(11, 5)), short, pi, 2, np.array(numbers)
     half = np.full((2, 2, 2), 0.5)  # every number lies exactly on a border
     ties = np.append([0.5, 0.75, 0.5], rng.integers(0, 4, size=14) / 4)

@@ -144,10 +144,11 @@ def _encode_array(array: np.ndarray, value: Any) -> Value:
         return encode(array.tolist())
     if array.dtype == np.longdouble:
         array = array.astype(np.float64)
-    if array.dtype.name not in DTYPES:
-        return Other(f"{type(value).__name__} of {array.dtype.name}")
+    name = array.dtype.name
+    if name not in DTYPES:
+        return Other(f"{type(value).__name__} of {name}")
     plain = np.asarray(array, dtype=array.dtype.newbyteorder("="))
-    return Array(plain.dtype.name, plain.shape, plain.tobytes())
+    return Array(name, plain.shape, plain.tobytes())
 
 
 def _encode_items(value: list[Any] | tuple[Any, ...]) -> Value:
