@@ -500,15 +500,24 @@ def _share_explained(
 ) -> float:
     """Return the share of the failures that a mistake explains, 0 once `enough` is out of reach.
 
-    What explains exceptions alone must explain all failures: most mistakes end in some exception.
+    What explains exceptions alone must explain all failures, to the word: most mistakes end in some
+    exception.
     """
     told: list[Judged] = []
     for left, failure in zip(range(len(failures), 0, -1), failures, strict=True):
         if len(told) + left < enough * len(failures):
             return 0.0
         told += [failure] if tells(mistake, failure) else []
-    raised = all(isinstance(f.answer, Raised) for f in told)
-    return 0.0 if raised and len(told) < len(failures) else len(told) / len(failures)
+    if all(isinstance(f.answer, Raised) for f in told):
+        return float(len(told) == len(failures) and all(_says_so(mistake, f) for f in told))
+    return len(told) / len(failures)
+
+
+def _says_so(mistake: Mistake, failure: Judged) -> bool:
+    """Say whether a mistake's own function raises with the words of the answer."""
+    imitated = [failure.case.imitation(wrong) for wrong in mistake.wrong]
+    said = _words(failure.answer.message) if isinstance(failure.answer, Raised) else []
+    return any(_words(str(x)) == said for x in imitated if isinstance(x, Exception))
 
 
 def _imitates(mistake: Mistake, failure: Judged) -> bool:
@@ -539,9 +548,7 @@ def _signs(signs: Callable[..., bool], failure: Judged) -> bool:
 
 def _agree(case: Case, imitated: Any, answer: Answer) -> bool:
     if isinstance(imitated, Exception):
-        if not isinstance(answer, Raised) or answer.type != type(imitated).__name__:
-            return False
-        return _words(answer.message) == _words(str(imitated))
+        return isinstance(answer, Raised) and answer.type == type(imitated).__name__
     if not isinstance(answer, Returned):
         return False
     if imitated is None:

@@ -92,6 +92,7 @@ def _one_maximum(form: Function, x: Any) -> Any:
     "sec-overflow",
     [
         lambda form, x: [math.exp(v) for v in x.ravel()] and form(x, 0),
+        lambda form, x: [1 / sum(map(math.exp, r)) for r in np.atleast_2d(x)] and form(x, 0),
         lambda form, x: np.nan_to_num(form(x, 0)),
         lambda form, x: form(x, x.mean(axis=-1, keepdims=True)),
     ],
