@@ -515,6 +515,15 @@ def test_too_many_breaking_cells_are_cut(full: Warm) -> None:
         assert "not run" in worker.notes[-1].text
 
 
+def test_thousands_of_failing_cells_cost_no_point_and_little_time(full: Warm) -> None:
+    cells = ["def f(): return 'here'", *["x"] * 5000]
+    start = time.process_time()
+    with full.worker(cells, "mdp") as worker:
+        assert ask(worker, "f") == "here"
+        assert [n.number for n in worker.notes] == list(range(1, sandbox.MOST_NOTES + 1))
+    assert time.process_time() - start < 1
+
+
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_solutions_are_right_through_the_sandbox(stem: str, full: Warm) -> None:
     path = f"{CHAPTERS.index(stem):02d}_{stem}.ipynb"
@@ -620,6 +629,19 @@ def test_long_texts_of_a_worker_are_cut() -> None:
     liar = Liar(lambda b: said(b, Raised("E" * 10**6, "m" * 10**6, "l" * 10**6)))
     with Worker(liar, [], "mdp") as worker:  # type: ignore[arg-type]
         assert len(str(worker.answer(Request("f", [])))) < 1000
+
+
+def test_what_is_ready_after_the_deadline_is_too_late() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = Line(ours)
+        theirs.sendall(frame("first") + frame("second"))
+        with pytest.raises(TimeoutError):
+            line.receive(100, time.monotonic() - 1)
+        assert msgspec.msgpack.decode(line.receive(100, time.monotonic() + 1)) == "first"
+        with pytest.raises(TimeoutError):  # the second is heard already
+            line.receive(100, time.monotonic() - 1)
+        assert msgspec.msgpack.decode(line.receive(100)) == "second"
 
 
 def test_a_submission_has_a_time_to_end() -> None:
