@@ -590,6 +590,8 @@ LIES: dict[str, Callable[[Batch], bytes]] = {
     "a frame without end": lambda b: LENGTH.pack(2**62) + bytes(2**16),
     "half a frame": lambda b: said(b, ONE)[:-3],
     "an array that is none": lambda b: said(b, Returned(Array("float64", (9,), b""))),
+    "an array of no type": lambda b: said(b, Returned(Array("nonsense", (1,), bytes(8)))),
+    "an array of many axes": lambda b: said(b, Returned(Array("int8", (2**62,) * 20_000, b""))),
     "an array of objects": lambda b: said(b, Returned(Array("object", (1,), bytes(8)))),
     "a list in a list in a list": lambda b: said(b, Returned(NESTED)),
     "no gradient": lambda b: said(b, ONE),
