@@ -34,6 +34,7 @@ from pgcourse.grading.finding import Found, find, questions_of
 from pgcourse.grading.grade import Grader, Task
 from pgcourse.grading.reading import UnreadableError, cells_of
 from pgcourse.grading.results import BusyError, Line, Result, Shown, Store
+from pgcourse.grading.sandbox import Limits, Warm
 from pgcourse.grading.specification import Question, Specification, SpecificationError, load
 from tests import graders
 
@@ -762,6 +763,20 @@ def test_honest_habits_cost_nothing(grader: Grader, tmp_path: Path) -> None:
     assert [r.status for r in graded(grader, path).results] == ["right"]
     path.write_bytes(notebook(*cells, cells[1]))  # the last definition counts, as in Jupyter
     assert [r.status for r in graded(grader, path).results] == ["wrong"]
+
+
+def test_all_chapters_of_a_file_share_one_deadline(tmp_path: Path) -> None:
+    names = ["hello_grader", "softmax", "rollout"]
+    cells = ["import time; time.sleep(1)", *(f"def {name}(*args): return 5" for name in names)]
+    (tmp_path / "a.ipynb").write_bytes(notebook(*cells))
+    asked = tuple(Question(name) for name in names)
+    for seconds, on_time in ((1.8, 1), (60.0, 3)):
+        limits = Limits(submission_seconds=seconds)
+        with Grader(Specification(asked, 3, limits=limits)) as one:
+            one.warm = Warm(limits, omit={"preload"})
+            results = graded(one, tmp_path / "a.ipynb").results
+        late = ["used up its 1.8 s" in result.seen for result in results]
+        assert late == [False] * on_time + [True] * (3 - on_time)
 
 
 def test_a_function_cannot_carry_hidden_inputs_into_the_feedback(

@@ -156,9 +156,9 @@ class Warm:
         except (OSError, EOFError):
             raise IsolationError("the warm process must start, but it broke off") from None
 
-    def worker(self, cells: Sequence[str], chapter: str) -> Worker:
+    def worker(self, cells: Sequence[str], chapter: str, until: float | None = None) -> Worker:
         """Return a worker for one notebook of `chapter`; the worker before it ends."""
-        return Worker(self, cells, chapter)
+        return Worker(self, cells, chapter, until)
 
     def spawn(self, chapter: str) -> Line:
         """Have a worker made, and return our end of its line; the one before it is gone then.
@@ -279,14 +279,16 @@ class Worker:
         warm: makes the processes.
         cells: sources of the code cells.
         chapter: stem; decides which modules of the course the cells can import.
-
+        until: deadline of the submission, which may have several workers.
     """
 
-    def __init__(self, warm: Warm, cells: Sequence[str], chapter: str) -> None:
+    def __init__(
+        self, warm: Warm, cells: Sequence[str], chapter: str, until: float | None = None
+    ) -> None:
         self.warm, self.chapter, self.limits = warm, chapter, warm.limits
         self.cells = [(i, _plain(source)) for i, source in enumerate(cells)]
         self.noted: dict[int, CellNote] = {}
-        self.until = time.monotonic() + self.limits.submission_seconds
+        self.until = until or time.monotonic() + self.limits.submission_seconds
         self.line: Line | None = None
         self.asked: set[str] = set()  # functions that this process was asked for
         self.spent = False  # whether it ran out of memory
