@@ -270,6 +270,25 @@ def test_folders_are_split_around_what_is_hidden(tmp_path: Path) -> None:
     assert paths.split([str(lib)], []) == ([str(lib)], [])
 
 
+def test_packages_below_a_hidden_checkout_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Warm
+) -> None:
+    site = tmp_path / ".venv" / "lib" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "of_the_checkout.py").write_text("HERE = 'here'", encoding="utf-8")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    monkeypatch.syspath_prepend(site)
+    checkouts = [*paths.hidden(), str(tmp_path)]
+    monkeypatch.setattr(paths, "hidden", lambda: checkouts)
+    with Warm(omit={"preload"}) as warm:
+        assert attacked(warm, "from of_the_checkout import HERE; return HERE") == "here"
+        assert isinstance(attacked(warm, "open(secret)", secret=str(tmp_path / "secret")), Raised)
+    roots = [str(tmp_path.parent), str(site)]
+    for hidden, told in ((checkouts, [True, True]), ([], [True, False])):
+        found = paths.readable(roots, hidden)
+        assert [root in found for root in roots] == told
+
+
 # --- limits, and what is left ------------------------------------------------------------------
 
 GREEDY = {

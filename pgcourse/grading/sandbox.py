@@ -110,7 +110,7 @@ class Warm:
 
     def _plan(self) -> Plan:
         path, hidden = paths.search_path(), paths.hidden()
-        roots = paths.readable(path)
+        roots = paths.readable(path, hidden)
         whole, listed = paths.split(roots, hidden)
         return Plan(
             folder=str(self.folder),
