@@ -458,7 +458,8 @@ HARMLESS = {
         "@dataclasses.dataclass\nclass A:\n  x: A | None = None\n"
         "typing.get_type_hints(A)\npickle.loads(pickle.dumps(A(A())))"
     ),
-    "a future": "from __future__ import annotations",
+    "a future": "from __future__ import annotations\n# %%\ndef later(x: Later): pass",
+    "a function below a magic": "%%time\ndef own(): pass\n# %%\nown()",
     "a flood": "for _ in range(2000): print('x' * 1000)",
 }
 FAILING = {
@@ -482,7 +483,8 @@ FAILING = {
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_costs_nothing(what: str, full: Warm) -> None:
-    with full.worker([HARMLESS[what], HONEST], "policies") as worker:
+    cells = HARMLESS[what].split("\n# %%\n")
+    with full.worker([*cells, HONEST], "policies") as worker:
         assert core.examine(core.exercises()["softmax"], worker).right
         assert worker.notes == []
 
