@@ -459,6 +459,16 @@ HARMLESS = {
         "typing.get_type_hints(A)\npickle.loads(pickle.dumps(A(A())))"
     ),
     "a future": "from __future__ import annotations\n# %%\ndef later(x: Later): pass",
+    "a module of one's own": "%%writefile own.py\nx = 1\n# %%\nimport own\nassert own.x == 1",
+    "two modules in a hurry": (
+        "try:\n  import two\nexcept ImportError:\n  open('one.py', 'w').write('y = 2')\n# %%\n"
+        "import one\nopen('two.py', 'w').write('y = 3')\n# %%\nimport two\nassert two.y == 3"
+    ),
+    "a module written in parts": (
+        "%%file own.py\nx = 1\n# %%\n%%writefile -a own.py\nx += 1\n# %%\n"
+        "from own import x\nassert x == 2"
+    ),
+    "a name of the library": "%%writefile json.py\nx = 1\n# %%\nimport json\njson.dumps(1)",
     "a function below a magic": "%%time\ndef own(): pass\n# %%\nown()",
     "a flood": "for _ in range(2000): print('x' * 1000)",
 }

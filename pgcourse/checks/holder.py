@@ -5,7 +5,6 @@ and serves its functions to another process, over pipes. It knows no reference, 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -317,7 +316,7 @@ class Notebook:
         return ""
 
     def _compiled(self, source: str, name: str) -> CodeType:
-        """Compile a cell; only what is no Python goes through IPython, which costs a millisecond."""
+        """Compile a cell; only what is no Python goes through IPython, which takes a while."""
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | self.future
         try:
             code = compile(source, name, "exec", flags, dont_inherit=True)
@@ -337,7 +336,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 class Magics:
-    """Stands in for the notebook's shell: a magic that wraps code runs it, others do nothing."""
+    """Stands in for the notebook's shell: magics run code or write a file, others do nothing."""
 
     wrappers = frozenset({"time", "capture", "prun"})
 
@@ -350,9 +349,11 @@ class Magics:
             self.run(line)
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> None:
-        """Run the cell below `%%time` or `%%capture`."""
+        """Run the cell below `%%time` or `%%capture`; write the one below `%%writefile`."""
         if name in self.wrappers:
             self.run(cell)
+        if name in {"writefile", "file"}:
+            _write(line.split(), cell)
 
     def getoutput(self, *args: Any, **kwargs: Any) -> list[str]:
         """Say what `!command` printed: nothing, for it was not run."""
@@ -360,6 +361,14 @@ class Magics:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return _nothing
+
+
+def _write(words: list[str], text: str) -> None:
+    """Write a file as `%%writefile -a NAME` does, if that is possible."""
+    mode = "a" if {"-a", "--append"} & {*words} else "w"
+    with contextlib.suppress(OSError, IndexError):
+        with open(words[-1].strip("\"'"), mode, encoding="utf-8") as file:
+            file.write(text)
 
 
 def serve() -> None:
