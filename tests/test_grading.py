@@ -252,7 +252,8 @@ def test_files_are_found_and_strange_ones_refused(tmp_path: Path) -> None:
         (root / name).write_bytes(notebook("x"))
     (root / "bob/.ipynb_checkpoints/x.ipynb").write_bytes(notebook("x"))
     (root / "bob/notes.pdf").write_bytes(b"x")
-    (root / os.fsdecode(b"\xff.ipynb")).write_bytes(b"")
+    for name in (b"\xff.ipynb", b"\\xff.ipynb", b"\\\xff.ipynb"):
+        (root / os.fsdecode(name)).write_bytes(b"")
     (tmp_path / "secret.ipynb").write_bytes(notebook("x"))
     (root / "bob/link.ipynb").symlink_to(tmp_path / "secret.ipynb")
     (root / "bob/folder").symlink_to(tmp_path)
@@ -268,6 +269,8 @@ def test_files_are_found_and_strange_ones_refused(tmp_path: Path) -> None:
         "bob/link.ipynb": ("bob", "a link, which is not followed"),
         "bob/folder": ("bob", "a link, which is not followed"),
         "\\xff.ipynb": ("\\xff", ""),
+        "\\\\xff.ipynb": ("\\\\xff", ""),
+        "\\\\\\xff.ipynb": ("\\\\\\xff", ""),
         "empty": ("empty", "an empty folder"),
         "odd.ipynb": ("odd.ipynb", "an empty folder"),
         "pipe.ipynb": ("pipe", "not a regular file"),
