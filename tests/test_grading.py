@@ -193,6 +193,7 @@ VERSION_3 = {
             "a.py",
             ["\nx = 1\n", "\ny = 2"],
         ),
+        (b"# %%\rx = 1\r# %%\r\ny = 2\r", "a.py", ["\nx = 1\n", "\ny = 2\n"]),
         (b"# In[3]:\n\nx = 1\n# In[ ]:\ny = 2", "a.py", ["\n\nx = 1\n", "\ny = 2"]),
         ("x = 'é'".encode("latin-1"), "a.py", ["x = '\ufffd'"]),
     ],

@@ -366,9 +366,9 @@ class Magics:
 def _write(words: list[str], text: str) -> None:
     """Write a file as `%%writefile -a NAME` does, if that is possible."""
     mode = "a" if {"-a", "--append"} & {*words} else "w"
-    with contextlib.suppress(OSError, IndexError):
-        with open(words[-1].strip("\"'"), mode, encoding="utf-8") as file:
-            file.write(text)
+    name = words[-1].strip("\"'") if words else "."
+    with contextlib.suppress(OSError), open(name, mode, encoding="utf-8") as file:
+        file.write(text)
 
 
 def serve() -> None:
