@@ -14,7 +14,7 @@ import pytest
 import pgcourse.checks
 from pgcourse import CHAPTERS
 from pgcourse.checks import core, show, wire
-from pgcourse.checks.holder import Holder, Remote, read_frame
+from pgcourse.checks.holder import Callee, Holder, Remote, read_frame
 from tests import mutants, variants
 from tests.equivalent_mutants import EQUIVALENT
 
@@ -127,7 +127,7 @@ def test_a_branch_that_returns_nothing_is_seen() -> None:
 
 
 def test_an_answer_that_cannot_be_read_is_wrong() -> None:
-    class Forger:
+    class Forger(Callee):
         def answer(self, request: wire.Request) -> wire.Answer:
             return wire.Returned(wire.Array("float64", (2,), b"too short"))
 
