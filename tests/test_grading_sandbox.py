@@ -31,7 +31,7 @@ from pgcourse.checks import core
 from pgcourse.checks.holder import LENGTH
 from pgcourse.checks.submission import code_cells
 from pgcourse.checks.wire import Array, Items, Raised, Request, Returned, Text, encode
-from pgcourse.grading import paths, sandbox, stub
+from pgcourse.grading import folders, paths, sandbox, stub
 from pgcourse.grading.line import Line
 from pgcourse.grading.sandbox import IsolationError, Limits, Warm, Worker
 from pgcourse.grading.worker import Answers, Batch
@@ -415,6 +415,30 @@ input()
     assert eventually(lambda: list(tmp_path.iterdir()) == [])
 
 
+def test_folders_of_dead_graders_are_removed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    made = [folders.make() for _ in range(3)]
+    dead, young, alive = (folder for folder, _ in made)
+    link, other = tmp_path / f"{folders.PREFIX}link", tmp_path / "pgcourse-other"
+    link.symlink_to(tmp_path / "elsewhere")
+    other.mkdir()
+    (dead / "file").touch()
+    for _, lock in made[:2]:
+        os.close(lock)  # as a kill does
+    for path in (dead, alive, other, tmp_path / "elsewhere"):
+        os.utime(path, (0, 0))
+    folders.remove_left()
+    assert not dead.exists()
+    assert all(path.exists() for path in (young, alive, other, link, link / "kept"))
+    os.close(made[2][1])
+    folders.remove_left()
+    assert not alive.exists()
+
+
 # --- what costs an honest student nothing ------------------------------------------------------
 
 HONEST = """
@@ -702,7 +726,7 @@ def test_layers_that_are_required_and_missing_are_an_error(tmp_path: Path) -> No
 def test_a_warm_process_that_may_not_start_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(IsolationError, match="landlock: left out"):
         Warm(require="basic", omit={"landlock"})
     with pytest.raises(ValueError, match="require must be 'full', 'basic' or None, got 'some'"):

@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from pgcourse.checks.wire import (
     Value,
     decode,
 )
-from pgcourse.grading import isolation, namespaces, paths, stub
+from pgcourse.grading import folders, isolation, namespaces, paths, stub
 from pgcourse.grading.isolation import Layer, Limits, Plan
 from pgcourse.grading.line import CHUNK, Line
 from pgcourse.grading.warm import COMMAND
@@ -98,7 +97,8 @@ class Warm:
         if require not in DEMANDS:
             raise ValueError(f"require must be 'full', 'basic' or None, got {require!r}")
         self.limits, self.require, self.omit = limits or Limits(), require, omit
-        self.folder = Path(tempfile.mkdtemp(prefix="pgcourse-"))
+        folders.remove_left()
+        self.folder, self.lock = folders.make()
         self.process: subprocess.Popen[bytes] | None = None
         try:
             stub.build(self.folder / "inside", exercises().keys())
@@ -217,7 +217,10 @@ class Warm:
     def close(self, patience: float = OBEY_SECONDS) -> None:
         """End the warm process and remove its folder."""
         self._stop(patience)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.lock >= 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self.lock)
+            self.lock = -1
 
     def __enter__(self) -> Warm:
         return self
