@@ -753,7 +753,11 @@ def test_solutions_are_right_and_untouched_exercises_not_attempted(
     grader: Grader, name: str
 ) -> None:
     for folder, status, share in (("solutions", "right", 1), ("exercises", "not attempted", 0)):
-        line = graded(grader, ROOT / folder / f"{name}.ipynb")
+        path = ROOT / folder / f"{name}.ipynb"
+        with grader.warm.worker(cells_of(path.read_bytes(), path.name), name[3:]) as worker:
+            worker.answer(wire.Request("no_such_function", []))
+            assert worker.notes == []
+        line = graded(grader, path)
         asked = [e.name for e in core.chapter_exercises(name[3:])]
         assert [(r.question, r.status, r.share) for r in line.results] == [
             (question, status, share) for question in asked
