@@ -29,9 +29,8 @@ import pytest
 from pgcourse import CHAPTERS
 from pgcourse.checks import core
 from pgcourse.checks.holder import LENGTH
-from pgcourse.checks.submission import code_cells
 from pgcourse.checks.wire import Array, Items, Raised, Request, Returned, Text, encode
-from pgcourse.grading import paths, sandbox, stub
+from pgcourse.grading import folders, isolation, paths, sandbox, stub
 from pgcourse.grading.line import Line
 from pgcourse.grading.sandbox import IsolationError, Limits, Warm, Worker
 from pgcourse.grading.worker import Answers, Batch
@@ -270,6 +269,38 @@ def test_folders_are_split_around_what_is_hidden(tmp_path: Path) -> None:
     assert paths.split([str(lib)], []) == ([str(lib)], [])
 
 
+def test_packages_below_a_hidden_checkout_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Warm
+) -> None:
+    site = tmp_path / ".venv" / "lib" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "of_the_checkout.py").write_text("HERE = 'here'", encoding="utf-8")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    monkeypatch.syspath_prepend(site)
+    checkouts = [*paths.hidden(), str(tmp_path)]
+    monkeypatch.setattr(paths, "hidden", lambda: checkouts)
+    with Warm(omit={"preload"}) as warm:
+        assert attacked(warm, "from of_the_checkout import HERE; return HERE") == "here"
+        assert isinstance(attacked(warm, "open(secret)", secret=str(tmp_path / "secret")), Raised)
+    roots = [str(tmp_path.parent), str(site)]
+    for hidden, told in ((checkouts, [True, True]), ([], [True, False])):
+        found = paths.readable(roots, hidden)
+        assert [root in found for root in roots] == told
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's workers become another user")
+def test_a_python_that_workers_cannot_reach_is_told_of(
+    tmp_path: Path, warms: dict[str, Warm]
+) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "site").mkdir()
+    for root, seen in ((str(tmp_path / "site"), True), ("/usr/lib", False)):
+        plan = msgspec.structs.replace(warms["basic"].plan, roots=[root])
+        told = isolation.probe(plan)[-1].why_not
+        assert told.startswith("left out")
+        assert (f"Permission denied: '{root}'" in told) == seen
+
+
 # --- limits, and what is left ------------------------------------------------------------------
 
 GREEDY = {
@@ -396,6 +427,30 @@ input()
     assert eventually(lambda: list(tmp_path.iterdir()) == [])
 
 
+def test_folders_of_dead_graders_are_removed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    made = [folders.make() for _ in range(3)]
+    dead, young, alive = (folder for folder, _ in made)
+    link, other = tmp_path / f"{folders.PREFIX}link", tmp_path / "pgcourse-other"
+    link.symlink_to(tmp_path / "elsewhere")
+    other.mkdir()
+    (dead / "file").touch()
+    for _, lock in made[:2]:
+        os.close(lock)  # as a kill does
+    for path in (dead, alive, other, tmp_path / "elsewhere"):
+        os.utime(path, (0, 0))
+    folders.remove_left()
+    assert not dead.exists()
+    assert all(path.exists() for path in (young, alive, other, link, link / "kept"))
+    os.close(made[2][1])
+    folders.remove_left()
+    assert not alive.exists()
+
+
 # --- what costs an honest student nothing ------------------------------------------------------
 
 HONEST = """
@@ -439,7 +494,18 @@ HARMLESS = {
         "@dataclasses.dataclass\nclass A:\n  x: A | None = None\n"
         "typing.get_type_hints(A)\npickle.loads(pickle.dumps(A(A())))"
     ),
-    "a future": "from __future__ import annotations",
+    "a future": "from __future__ import annotations\n# %%\ndef later(x: Later): pass",
+    "a module of one's own": "%%writefile own.py\nx = 1\n# %%\nimport own\nassert own.x == 1",
+    "two modules in a hurry": (
+        "try:\n  import two\nexcept ImportError:\n  open('one.py', 'w').write('y = 2')\n# %%\n"
+        "import one\nopen('two.py', 'w').write('y = 3')\n# %%\nimport two\nassert two.y == 3"
+    ),
+    "a module written in parts": (
+        "%%file own.py\nx = 1\n# %%\n%%writefile -a own.py\nx += 1\n# %%\n"
+        "from own import x\nassert x == 2"
+    ),
+    "a name of the library": "%%writefile json.py\nx = 1\n# %%\nimport json\njson.dumps(1)",
+    "a function below a magic": "%%time\ndef own(): pass\n# %%\nown()",
     "a flood": "for _ in range(2000): print('x' * 1000)",
 }
 FAILING = {
@@ -463,7 +529,8 @@ FAILING = {
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_costs_nothing(what: str, full: Warm) -> None:
-    with full.worker([HARMLESS[what], HONEST], "policies") as worker:
+    cells = HARMLESS[what].split("\n# %%\n")
+    with full.worker([*cells, HONEST], "policies") as worker:
         assert core.examine(core.exercises()["softmax"], worker).right
         assert worker.notes == []
 
@@ -515,14 +582,13 @@ def test_too_many_breaking_cells_are_cut(full: Warm) -> None:
         assert "not run" in worker.notes[-1].text
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
-def test_solutions_are_right_through_the_sandbox(stem: str, full: Warm) -> None:
-    path = f"{CHAPTERS.index(stem):02d}_{stem}.ipynb"
-    for folder, status in {"solutions": "right", "exercises": "not attempted"}.items():
-        with full.worker(code_cells(ROOT / folder / path), stem) as worker:
-            for exercise in core.chapter_exercises(stem):
-                assert core.examine(exercise, worker, 3).status == status
-            assert worker.notes == []
+def test_thousands_of_failing_cells_cost_no_point_and_little_time(full: Warm) -> None:
+    cells = ["def f(): return 'here'", *["x"] * 5000]
+    start = time.process_time()
+    with full.worker(cells, "mdp") as worker:
+        assert ask(worker, "f") == "here"
+        assert [n.number for n in worker.notes] == list(range(1, sandbox.MOST_NOTES + 1))
+    assert time.process_time() - start < 1
 
 
 # --- frames ------------------------------------------------------------------------------------
@@ -581,6 +647,8 @@ LIES: dict[str, Callable[[Batch], bytes]] = {
     "a frame without end": lambda b: LENGTH.pack(2**62) + bytes(2**16),
     "half a frame": lambda b: said(b, ONE)[:-3],
     "an array that is none": lambda b: said(b, Returned(Array("float64", (9,), b""))),
+    "an array of no type": lambda b: said(b, Returned(Array("nonsense", (1,), bytes(8)))),
+    "an array of many axes": lambda b: said(b, Returned(Array("int8", (2**62,) * 20_000, b""))),
     "an array of objects": lambda b: said(b, Returned(Array("object", (1,), bytes(8)))),
     "a list in a list in a list": lambda b: said(b, Returned(NESTED)),
     "no gradient": lambda b: said(b, ONE),
@@ -622,6 +690,19 @@ def test_long_texts_of_a_worker_are_cut() -> None:
         assert len(str(worker.answer(Request("f", [])))) < 1000
 
 
+def test_what_is_ready_after_the_deadline_is_too_late() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = Line(ours)
+        theirs.sendall(frame("first") + frame("second"))
+        with pytest.raises(TimeoutError):
+            line.receive(100, time.monotonic() - 1)
+        assert msgspec.msgpack.decode(line.receive(100, time.monotonic() + 1)) == "first"
+        with pytest.raises(TimeoutError):  # the second is heard already
+            line.receive(100, time.monotonic() - 1)
+        assert msgspec.msgpack.decode(line.receive(100)) == "second"
+
+
 def test_a_submission_has_a_time_to_end() -> None:
     liar = Liar(lambda b: b"", Limits(submission_seconds=0.05))
     start = time.monotonic()
@@ -647,12 +728,23 @@ def test_layers_that_are_required_and_missing_are_an_error(tmp_path: Path) -> No
 def test_a_warm_process_that_may_not_start_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(IsolationError, match="landlock: left out"):
         Warm(require="basic", omit={"landlock"})
     with pytest.raises(ValueError, match="require must be 'full', 'basic' or None, got 'some'"):
         Warm(require="some")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warm_process_ends_in_silence_when_nobody_hears_it(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Warm(omit={"preload"}) as warm:
+        for _ in range(3):
+            assert warm._tell("", [])
+        assert eventually(warm.control.speaks)  # an acknowledgement that is never read
+    assert warm.process is None
+    assert capfd.readouterr().err == ""
 
 
 def test_without_forks_every_worker_is_a_process_of_its_own() -> None:

@@ -190,7 +190,7 @@ def cases_of(exercise: Exercise, seed: int) -> tuple[Case, ...]:
 class Verdict:
     """What a check found; `status` is "right", "wrong" or "not attempted".
 
-    `share` of the inputs were answered rightly in every respect.
+    `share` of the inputs were answered rightly in every respect; known inputs add nothing to it.
     """
 
     exercise: str
@@ -325,8 +325,28 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
         return Verdict(exercise.name, "right", f"right on {len(cases)} inputs", share=1.0)
     moved = len(answers) > len(cases) and _moves(cases[0], answers[0], answers[-1])
     verdict = _explain(exercise, wrong, moved) if wrong else _explain_fault(exercise, told)
-    again = not wrong and judged[0].right and not told[-1].right
-    return replace(verdict, share=(sum(j.right for j in judged) - again) / len(cases))
+    right = [j.right for j in judged]
+    right[0] &= bool(wrong) or told[-1].right
+    return replace(verdict, share=_share(exercise, seed, right))
+
+
+def _share(exercise: Exercise, seed: int, right: list[bool]) -> float:
+    """Return the share of right answers; no larger than among the inputs that the seed draws.
+
+    The others are the same for everybody and known: who only remembers those has nothing.
+    """
+    varies = drawn_by_seed(exercise, seed)
+    drawn = [r for r, v in zip(right, varies, strict=False) if v]
+    return min(sum(right) / len(varies), sum(drawn) / sum(varies))
+
+
+@lru_cache(maxsize=256)
+def drawn_by_seed(exercise: Exercise, seed: int) -> tuple[bool, ...]:
+    """Say of each case that no other seed has such an input; where each has it, of all."""
+    others = (cases_of(exercise, other) for other in range(4) if other != seed)
+    known = [case.request.args for cases in others for case in cases]
+    varies = tuple(case.request.args not in known for case in cases_of(exercise, seed))
+    return varies if any(varies) else (True,) * len(varies)
 
 
 def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:
@@ -578,13 +598,15 @@ def gradient_fault(case: Case, answer: Answer) -> str | None:
     """Compare the gradients of an answer with the right ones, and see that none leaks."""
     if not case.exercise.gradient_of or not isinstance(answer, Returned):
         return None
-    split = len(case.exercise.gradient_of)
+    split, blocked = len(case.exercise.gradient_of), len(case.exercise.blocked)
+    if len(answer.gradients) != split + blocked:
+        return "no gradient"
     try:
         pairs = list(zip(case.gradients, answer.gradients[:split], strict=True))
         if not all(_close(want, got) for want, got in pairs):
             return "no gradient"
-        blocked = [g for g in answer.gradients[split:] if not isinstance(g, Blank)]
-        return "no stop-gradient" if any(np.any(decode(g)) for g in blocked) else None
+        leaks = [g for g in answer.gradients[split:] if not isinstance(g, Blank)]
+        return "no stop-gradient" if any(np.any(decode(g)) for g in leaks) else None
     except Exception:  # whatever a forged answer provokes
         return "no gradient"
 

@@ -164,7 +164,18 @@ def probe(plan: Plan) -> list[Layer]:
     for name, trial in trials.items():
         reason = "left out" if name in plan.omit else tried(trial) if LINUX else "not on Linux"
         found.append(Layer(name, not reason, reason))
+    user, apart = found[1], found[-1]
+    if user.in_force and not apart.in_force and (closed := tried(partial(_see_roots, plan))):
+        told = f"{apart.why_not}; what is not preloaded may be missing ({closed})"
+        found[-1] = apart._replace(why_not=told)
     return found
+
+
+def _see_roots(plan: Plan) -> None:
+    """Find as an ordinary user what may be read: all of it where namespaces rebuild its folders."""
+    drop_user(plan.user)
+    for root in plan.roots:
+        os.stat(root)
 
 
 def tried(trial: Callable[[], None]) -> str:
