@@ -94,7 +94,8 @@ def quiet(command: list[str], folder: Path, programs: Path) -> None:
     """Run a peer's command with the package importable and its own programs first."""
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+    told = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-2000:]
 
 
 def ours(count: int, folder: Path, jobs: int = 2) -> float:
@@ -104,7 +105,8 @@ def ours(count: int, folder: Path, jobs: int = 2) -> float:
     command = [sys.executable, "-m", "pgcourse.cli", "grade", "in", "--out", "out", "-j", str(jobs)]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+    told = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-2000:]
     spent = time.perf_counter() - start
     with (folder / "out/grades.csv").open(encoding="utf-8") as lines:
         assert [row["points"] for row in csv.DictReader(lines)] == ["4"] * count
@@ -129,21 +131,14 @@ def test_it(env):
 """
         (folder / "tests").mkdir(parents=True, exist_ok=True)
         (folder / f"tests/{name}.py").write_text(text, encoding="utf-8")
-    make = [
-        str(programs / "otter"),
-        "generate",
-        "-t",
-        "tests",
-        "-a",
-        "autograder.zip",
-        "--no-environment",
-    ]
+    program = str(programs / "otter")
+    make = [program, "generate", "-t", "tests", "-o", "autograder.zip", "--no-environment"]
     quiet(make, folder, programs)
 
     def one(i: int) -> None:
         place = folder / f"s{i}"
         write(place / "submission.ipynb", cells(i))
-        command = [str(programs / "otter"), "run", "submission.ipynb", "-a", "../autograder.zip"]
+        command = [program, "run", "submission.ipynb", "-a", "../autograder.zip"]
         quiet([*command, "-o", ".", "--no-logo"], place, programs)
         told = json.loads((place / "results.json").read_text(encoding="utf-8"))
         assert sum(t.get("score", 0) for t in told["tests"]) == 4, told

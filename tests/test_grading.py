@@ -27,6 +27,7 @@ import pytest
 import pgcourse.cli
 from pgcourse import CHAPTERS
 from pgcourse.checks import core, wire
+from pgcourse.checks.holder import Callee
 from pgcourse.grading import feedback, grade, reading, results, scores, spread, texts
 from pgcourse.grading.grade import Grader, Task
 from pgcourse.grading.reading import Found, UnreadableError, cells_of, find
@@ -509,7 +510,7 @@ def test_a_worse_answer_never_has_more_partial_points() -> None:
     exercise = core.exercises()["softmax_score"]
     cases = core.cases_of(exercise, 3)
 
-    class Some:
+    class Some(Callee):
         """Right on the first inputs, then raising."""
 
         def __init__(self, right: int) -> None:
@@ -529,7 +530,7 @@ def test_right_values_with_a_fault_are_less_than_right() -> None:
     exercise = core.exercises()["softmax_score"]
     cases = core.cases_of(exercise, 3)
 
-    class Careless:
+    class Careless(Callee):
         def answer(self, request: wire.Request) -> wire.Answer:
             case = next(case for case in cases if case.request == request)
             return wire.Returned(wire.encode(case.expected), changed=[0] * (case is cases[1]))
@@ -814,3 +815,81 @@ def test_solutions_are_notebooks_of_the_current_format() -> None:
         path = ROOT / f"solutions/{name}.ipynb"
         known = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
         assert cells_of(path.read_bytes(), path.name) == known
+
+
+def nested(depth: int) -> wire.Value:
+    value: wire.Value = wire.Number(1.0)
+    for _ in range(depth):
+        value = wire.Items([value])
+    return value
+
+
+FORGED = [
+    nested(50_000),
+    wire.Items([wire.Number(1.0)] * 300_000),
+    wire.Text("x" * 1_000_000),
+    wire.Array("float64", (2,), b""),
+    wire.Array("object", (1,), b"12345678"),
+    wire.Array("float64", (0, 2**62), b""),
+    wire.Array("float64", (1,) * 1000, b"12345678"),
+    wire.Array("float64", (-1, -8), b"12345678"),
+    wire.Number(float("nan")),
+    wire.Items([wire.Text("x"), wire.Blank("..."), wire.Other("set", [wire.Number(1)])]),
+    wire.Items([wire.Items([]), wire.Items([wire.Items([])])]),
+    wire.Blank("neither None nor Ellipsis"),
+    wire.Other("ndarray", [wire.Number(1.0)] * 10),
+]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=lambda v: repr(v)[:30] if v is not FORGED[0] else "")
+def test_a_forged_answer_is_wrong_and_costs_little(forged: wire.Value) -> None:
+    class Forger(Callee):
+        def answer(self, request: wire.Request) -> wire.Answer:
+            return wire.Returned(forged)
+
+    start = time.process_time()
+    for exercise in core.exercises().values():
+        assert core.examine(exercise, Forger(), 3).status == "wrong"
+    assert time.process_time() - start < 10
+
+
+def test_forged_gradients_are_no_gradients() -> None:
+    def square(x: Any) -> Any:
+        return x**2
+
+    exercise = core.Exercise(
+        "toy", square, lambda rng: iter([(rng.normal(size=3),)]), gradient_of=(0,)
+    )
+    (case,) = core.cases_of(exercise, 0)
+    right = wire.encode(2 * case.args[0] * case.cotangent)
+
+    class Forger(Callee):
+        def __init__(self, *gradients: wire.Value) -> None:
+            self.gradients = list(gradients)
+
+        def answer(self, request: wire.Request) -> wire.Answer:
+            return wire.Returned(wire.encode(case.expected), self.gradients)
+
+    assert core.examine(exercise, Forger(right)).right
+    for forged in [(), (right, right), *((v,) for v in FORGED)]:
+        verdict = core.examine(exercise, Forger(*forged))
+        assert (verdict.mistake, verdict.share) == ("no gradient", 0)
+
+
+def test_a_dask_cluster_gives_the_same_grades(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    root = handed_in(tmp_path)
+    for name in NAMES[:2]:
+        (root / f"{name}.ipynb").write_bytes((ROOT / f"solutions/{name}.ipynb").read_bytes())
+    (root / "broken.ipynb").write_bytes(b"{")
+    spec = tmp_path / "spec.yml"
+    spec.write_text("seed: 3\nchapters: [start, mdp]", encoding="utf-8")
+    options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    command = [sys.executable, "-m", "pgcourse.cli", "grade", str(root), "--spec", str(spec)]
+    with distributed.LocalCluster(**options) as cluster:
+        where = ["--scheduler", cluster.scheduler_address]
+        for name, more in (("cluster", where), ("here", ["-j", "1"])):
+            told = subprocess.run([*command, "--out", str(tmp_path / name), *more], cwd=ROOT)
+            assert told.returncode == 1
+    grades = [(tmp_path / name / "grades.csv").read_bytes() for name in ("cluster", "here")]
+    assert grades[0] == grades[1]

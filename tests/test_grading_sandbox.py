@@ -26,7 +26,13 @@ LAYERS = ("limits", "user", "seccomp", "landlock", "namespaces")
 LIMITS = Limits(
     memory=512 * 2**20, cell_seconds=2, call_seconds=1, processes=16, file_size=2**20, scratch=2**22
 )
-MODES = {"user": ("namespaces","landlock","seccomp","limits"), "swept": ("namespaces", "seccomp", "landlock"), "full": (), "basic": ("namespaces",), "plain": LAYERS}
+MODES = {
+    "user": ("namespaces", "landlock", "seccomp", "limits"),
+    "swept": ("namespaces", "seccomp", "landlock"),
+    "full": (),
+    "basic": ("namespaces",),
+    "plain": LAYERS,
+}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import getpass
 import importlib
 import inspect
 import os
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from pgcourse import CHAPTERS
@@ -46,6 +48,7 @@ from pgcourse.checks.wire import (
 TOLERANCE = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}  # relative, absolute
 ENOUGH_TO_NAME = 0.5  # share of the wrong answers that a mistake must explain to give its name
 ROOM = 20, 100_000  # an answer may weigh so many times the right one, and so much more
+PART = 50  # bytes that a number, a list or a text weighs beside its content
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class Case:
     @cached_property
     def heaviest(self) -> int:
         """The weight beyond which an answer is not looked at."""
-        return ROOM[0] * weight(encode(self.expected)) + ROOM[1]
+        return ROOM[0] * weight(encode(self.expected), sys.maxsize) + ROOM[1]
 
     def imitation(self, wrong: Callable[..., Any]) -> Any:
         """What a function that makes a mistake answers; the exception if it raises one."""
@@ -308,12 +311,12 @@ def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:
 
     Stop when the function is gone, and where the first answer says that there is none.
     """
-    for number, case in enumerate([*cases, cases[0]]):
-        answer = callee.answer(case.request)
+    requests = [case.request for case in [*cases, cases[0]]]
+    for number, answer in enumerate(callee.answers(requests)):
         yield answer
         if isinstance(answer, Raised) and answer.type in {"TimeoutError", "EOFError"}:
             return
-        if number == 0 and _without_value(case.exercise, answer):
+        if number == 0 and _without_value(cases[0].exercise, answer):
             return
 
 
@@ -330,12 +333,14 @@ def _without_value(exercise: Exercise, answer: Answer) -> Verdict | None:
 
 
 def _judge(case: Case, answer: Answer) -> Judged:
+    answer = _compact(case, answer)
     difference = _difference(case, answer)
     return Judged(case, answer, difference, _misconduct(answer) or gradient_fault(case, answer))
 
 
 def _judge_again(case: Case, answer: Answer) -> Judged:
     """Judge the second answer to the first case."""
+    answer = _compact(case, answer)
     moved = "remembers earlier calls" if _difference(case, answer) else None
     return Judged(case, answer, None, moved or _misconduct(answer))
 
@@ -347,23 +352,39 @@ def _difference(case: Case, answer: Answer) -> Difference | None:
         return Difference("raised", f"raised {answer.type}: {answer.message}{where}")
     if isinstance(answer, Unusable):
         return Difference("blank", answer.reason)
-    if weight(answer.value) > case.heaviest:
-        return Difference("type", "got far more data than was asked for")
     try:
         return case.exercise.compare(case.expected, answer.value)
     except Exception as error:  # whatever a forged answer provokes
         return Difference("type", f"got something that cannot be compared: {error}")
 
 
-def weight(value: Value) -> int:
-    """Return how many bytes and parts a value has."""
+def weight(value: Value, enough: int) -> int:
+    """Return about how many bytes a value has; counting stops when it is more than `enough`."""
     total, parts = 0, [value]
-    while parts:
+    while parts and total <= enough:
         part = parts.pop()
-        total += len(part.data) if isinstance(part, Array) else 1
+        total += PART + (len(part.data) if isinstance(part, Array) else 0)
         total += len(part.text) if isinstance(part, Text) else 0
         parts += part.items if isinstance(part, (Items, Other)) else []
     return total
+
+
+def _compact(case: Case, answer: Answer) -> Answer:
+    """Make an answer cheap to compare many times: what is too heavy goes, nests become arrays."""
+    if not isinstance(answer, Returned):
+        return answer
+    if weight(answer.value, case.heaviest) > case.heaviest:
+        return msgspec.structs.replace(answer, value=Other("far larger thing than was asked for"))
+    if not isinstance(answer.value, Items) or case.exercise.compare is not Exercise.compare:
+        return answer
+    try:
+        array, precision = to_array(answer.value)
+    except Exception:  # no numbers, or whatever a forged answer provokes
+        return answer
+    exact = precision == "float64"
+    return msgspec.structs.replace(
+        answer, value=encode(array if exact else array.astype(np.float32))
+    )
 
 
 def _explain(exercise: Exercise, failures: Sequence[Judged]) -> Verdict:
@@ -409,8 +430,6 @@ def _share_explained(mistake: Mistake, failures: Sequence[Judged]) -> float:
 def _imitates(mistake: Mistake, failure: Judged) -> bool:
     """Say whether the mistake's own functions give this answer too, or its signs are there."""
     case, answer = failure.case, failure.answer
-    if isinstance(answer, Returned) and weight(answer.value) > case.heaviest:
-        return False
     if any(_agree(case, case.imitation(wrong), answer) for wrong in mistake.wrong):
         return True
     if mistake.signs is None or not isinstance(answer, Returned):

@@ -53,6 +53,10 @@ class Callee(Protocol):
         """Call the function that `request` names."""
         ...
 
+    def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Answer one request after the other, which may be faster than each by itself."""
+        return map(self.answer, requests)
+
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -73,7 +77,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class Holder:
+class Holder(Callee):
     """Answer requests by calling functions of this process, each within `seconds`."""
 
     def __init__(self, functions: Mapping[str, Any], seconds: float = 10.0) -> None:
@@ -177,7 +181,7 @@ def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
     return [encode(g) for g in found]
 
 
-class Remote:
+class Remote(Callee):
     """Answer requests with the functions of code cells that run in a second process.
 
     Args:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator
 
 SWEEP_SECONDS = 5.0
+MIB = 2**20
+COLLAPSE = 25
 
 
 def open_proc() -> int:
@@ -88,6 +91,25 @@ class Processes:
                 return file.read()
         except (OSError, ValueError):
             return ""
+
+
+def use_large_pages() -> None:
+    """Gather this process's memory in pages of 2 MiB, where the kernel can.
+
+    A fork copies the table of pages, and an exit takes it apart; with large ones both take a
+    millisecond instead of eight.
+    """
+    large = 2 * MIB
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+    with open("/proc/self/maps", encoding="utf-8") as file:
+        maps = [line.split() for line in file]
+    for span, access, *_, name in ([*m, ""] if len(m) == 5 else m for m in maps):
+        if access.startswith("rw") and name in {"", "[heap]"}:
+            start, end = (int(x, 16) for x in span.split("-"))
+            start, end = -(-start // large) * large, end // large * large
+            if end > start:
+                libc.madvise(start, end - start, COLLAPSE)
 
 
 def bytes_below(folder: str, most: int) -> int:

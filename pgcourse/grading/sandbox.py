@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from typing import Any
 import msgspec
 
 from pgcourse.checks.core import exercises
-from pgcourse.checks.holder import LENGTH, read_frame
 from pgcourse.checks.wire import (
     Answer,
     Array,
@@ -42,8 +41,9 @@ from pgcourse.checks.wire import (
 )
 from pgcourse.grading import isolation, namespaces, paths, stub
 from pgcourse.grading.isolation import Layer, Limits, Plan
-from pgcourse.grading.warm import Spawn
-from pgcourse.grading.worker import ID_SIZE, Ran, Session
+from pgcourse.grading.line import CHUNK, Line
+from pgcourse.grading.warm import COMMAND
+from pgcourse.grading.worker import Answers, Batch, Ran, Session
 
 __all__ = ["CellNote", "IsolationError", "Layer", "Limits", "Warm", "Worker"]
 
@@ -53,7 +53,6 @@ ORDINARY_USERS = range(61184, 65520)  # systemd's range for users that exist for
 PROGRAM = "import sys; sys.path[:] = {path!r}; from pgcourse.grading.warm import main; main()"
 KEPT_VARIABLES = {"LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"}
 DEEPEST = 8  # list in a list in a list ...: no answer that can be right goes deeper
-BREAKS = {"TimeoutError", "EOFError"}  # what `Raised` says when a process is gone
 
 
 class IsolationError(RuntimeError):
@@ -129,7 +128,8 @@ class Warm:
 
     def _start(self) -> None:
         """Start the process and hear which layers hold."""
-        self.control, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair()
+        self.control, self.owed = Line(ours), 0
         with theirs:
             program = PROGRAM.format(path=self.plan.path)
             self.process = subprocess.Popen(
@@ -142,8 +142,8 @@ class Warm:
             )
         deadline = time.monotonic() + START_SECONDS
         try:
-            _send(self.control, msgspec.msgpack.encode(self.plan), deadline)
-            frame = read_frame(self.control, deadline)
+            self.control.send(msgspec.msgpack.encode(self.plan), deadline)
+            frame = self.control.receive(2**16, deadline)
         except (OSError, EOFError):
             raise IsolationError("the warm process must start, but it broke off") from None
         self.layers = tuple(msgspec.msgpack.decode(frame, type=list[Layer]))
@@ -155,8 +155,8 @@ class Warm:
         """Return a worker for one notebook of `chapter`; the worker before it ends."""
         return Worker(self, cells, chapter)
 
-    def spawn(self, chapter: str) -> socket.socket:
-        """Have a worker made, and return our end of its line.
+    def spawn(self, chapter: str) -> Line:
+        """Have a worker made, and return our end of its line; the one before it is gone then.
 
         Raises:
             IsolationError: not even a new warm process makes one.
@@ -166,29 +166,37 @@ class Warm:
                 self._start()
             ours, theirs = socket.socketpair()
             with theirs:
-                if self._obeys(Spawn(chapter), [theirs.fileno()]):
-                    return ours
+                if self._tell(chapter, [theirs.fileno()]) and self._obeyed():
+                    return Line(ours)
             ours.close()
+            self._stop()
         raise IsolationError("the warm process must make a worker, but it broke off")
 
     def end_worker(self) -> None:
-        """Have the worker ended, and everything that it started."""
+        """Have the worker ended, with everything that it started; do not wait for it."""
         if not self.plan.forks:
             self._stop()
-        elif self.process is not None:
-            self._obeys(Spawn(""), [])
+        elif self.process is not None and not self._tell("", []):
+            self._stop()
 
-    def _obeys(self, spawn: Spawn, lines: list[int]) -> bool:
-        """Give a command; a process that does not obey is ended."""
-        self.control.settimeout(OBEY_SECONDS)
+    def _tell(self, chapter: str, lines: list[int]) -> bool:
+        self.owed += 1
+        command = chapter.encode().ljust(COMMAND)
         try:
-            socket.send_fds(self.control, [msgspec.msgpack.encode(spawn)], lines)
-            if self.control.recv(1) == b"k":
-                return True
+            return socket.send_fds(self.control.end, [command], lines) == COMMAND
         except OSError:
-            pass
-        self._stop()
-        return False
+            return False
+
+    def _obeyed(self) -> bool:
+        """Hear that every command so far was obeyed."""
+        deadline = time.monotonic() + OBEY_SECONDS
+        try:
+            while self.owed:
+                self.control.receive(0, deadline)
+                self.owed -= 1
+        except (OSError, EOFError):
+            return False
+        return True
 
     def _stop(self) -> None:
         """End the process, which ends its worker first if it can."""
@@ -261,51 +269,70 @@ class Worker:
         self.cells = [(i, _plain(source)) for i, source in enumerate(cells)]
         self.notes: list[CellNote] = []
         self.until = time.monotonic() + self.limits.submission_seconds
-        self.line: socket.socket | None = None
+        self.line: Line | None = None
         self.asked: set[str] = set()  # functions that this process was asked for
         self.spent = False  # whether it ran out of memory
 
     def answer(self, request: Request) -> Answer:
         """Ask for one call.
 
-        What another function left behind must cost this one nothing: if it fails in a process
-        that served others, it is asked again in a new one.
+        What another function left behind must cost this one nothing: if it breaks a process that
+        served others, it is asked again in a new one.
         """
         others = bool(self.asked - {request.name})
         if others and self.spent:
             self._drop()
-        answer = self._ask(request)
-        if others and isinstance(answer, Raised) and answer.type in BREAKS:
-            self._drop()
-            answer = self._ask(request)
-        self.spent |= isinstance(answer, Raised) and "memory" in answer.type + answer.message
-        return answer
+        answer = self._ask([request])[0]
+        return self._ask([request])[0] if others and self.line is None else answer
 
-    def _ask(self, request: Request) -> Answer:
+    def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Ask for many calls of one function at once, then one by one from where that broke."""
+        if self.spent and self.asked - {requests[0].name}:
+            self._drop()
+        answers = self._ask(requests)
+        if self.line is None:
+            answers.pop()
+        yield from answers
+        for request in requests[len(answers) :]:
+            yield self.answer(request)
+
+    def _ask(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return answers, at least one; where it broke the process, the last one says so."""
+        answers: list[Answer] = []
         try:
-            return self._exchange(request)
+            self._exchange(requests, answers)
         except TimeoutError:
             self._drop()
-            over = time.monotonic() > self.until
-            limit = self.limits.submission_seconds if over else self.limits.call_seconds
-            whole = "the notebook used up its" if over else "no answer within"
-            return Raised("TimeoutError", f"{whole} {limit:g} s")
+            answers.append(Raised("TimeoutError", self._too_slow()))
         except (OSError, EOFError, BrokenError, ValueError, RecursionError):
             self._drop()
-            return Raised("EOFError", "the process that ran the function broke off")
+            answers.append(Raised("EOFError", "the process that ran the function broke off"))
+        last = answers[-1]
+        self.spent |= isinstance(last, Raised) and "memory" in f"{last.type} {last.message}".lower()
+        return answers
 
-    def _exchange(self, request: Request) -> Answer:
-        if self.line is not None and _speaks(self.line):
+    def _too_slow(self) -> str:
+        if time.monotonic() > self.until:
+            return f"the notebook used up its {self.limits.submission_seconds:g} s"
+        return f"no answer within {self.limits.call_seconds:g} s"
+
+    def _exchange(self, requests: Sequence[Request], answers: list[Answer]) -> None:
+        """Send requests and append the answers, up to the first that took too long."""
+        if self.line is not None and self.line.speaks():
             self._drop()  # nobody asked: whatever it says, it is no answer
         line = self.line or self._begin()
-        self.asked.add(request.name)
-        number = secrets.token_bytes(ID_SIZE)
-        deadline = self._deadline(self.limits.call_seconds)
-        _send(line, number + msgspec.msgpack.encode(request), deadline)
-        frame = read_frame(line, deadline, self.limits.output)
-        if frame[:ID_SIZE] != number:
-            raise BrokenError
-        return _sound(request, msgspec.msgpack.decode(frame[ID_SIZE:], type=Answer))
+        self.asked |= {r.name for r in requests}
+        batch = Batch(secrets.randbits(63), self.limits.output, list(requests))
+        line.send(msgspec.msgpack.encode(batch), self._deadline(self.limits.call_seconds))
+        left = batch.output + CHUNK
+        while len(answers) < len(requests) and not _too_slow(answers):
+            frame = line.receive(left, self._deadline(self.limits.call_seconds))
+            left -= len(frame)
+            said = msgspec.msgpack.decode(frame, type=Answers)
+            if said.number != batch.number or not said.answers:
+                raise BrokenError
+            for request, text in zip(requests[len(answers) :], said.answers, strict=False):
+                answers.append(_sound(request, msgspec.msgpack.decode(text, type=Answer)))
 
     def _deadline(self, seconds: float) -> float:
         """Return when to give up; the worker's own clock strikes first if it still works."""
@@ -313,7 +340,7 @@ class Worker:
 
     # --- running the cells
 
-    def _begin(self) -> socket.socket:
+    def _begin(self) -> Line:
         """Make a process that has run the cells, again without each one that breaks it."""
         for attempt in range(self.limits.restarts + 2):
             self.asked, self.spent = set(), False
@@ -336,16 +363,16 @@ class Worker:
         if time.monotonic() > self.until:
             raise TimeoutError
 
-    def _run_cells(self, line: socket.socket) -> CellNote | None:
+    def _run_cells(self, line: Line) -> CellNote | None:
         """Have the cells run; return the one that broke the process."""
         limits, number = self.limits, self.cells[0][0] if self.cells else 0
-        session = Session(self.cells, limits.cell_seconds, limits.call_seconds, limits.output)
+        session = Session(self.cells, limits.cell_seconds, limits.call_seconds)
         try:
             deadline = self._deadline(limits.cell_seconds)
-            _send(line, msgspec.msgpack.encode(session), deadline)
+            line.send(msgspec.msgpack.encode(session), deadline)
             for number, _ in self.cells:
                 deadline = self._deadline(limits.cell_seconds)
-                ran = msgspec.msgpack.decode(read_frame(line, deadline, 2**16), type=Ran)
+                ran = msgspec.msgpack.decode(line.receive(CHUNK, deadline), type=Ran)
                 if ran.number != number:
                     raise BrokenError
                 if ran.problem:
@@ -381,23 +408,8 @@ class Worker:
 # --- what comes over the line ------------------------------------------------------------------
 
 
-def _send(line: socket.socket, frame: bytes, deadline: float) -> None:
-    line.settimeout(max(deadline - time.monotonic(), 0.001))
-    try:
-        line.sendall(LENGTH.pack(len(frame)) + frame)
-    finally:
-        line.settimeout(None)
-
-
-def _speaks(line: socket.socket) -> bool:
-    """Whether something lies on the line, or its other end is gone."""
-    try:
-        line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+def _too_slow(answers: Sequence[Answer]) -> bool:
+    return bool(answers) and isinstance(answers[-1], Raised) and answers[-1].type == "TimeoutError"
 
 
 def _plain(text: str) -> str:

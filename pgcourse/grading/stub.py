@@ -28,6 +28,7 @@ SHARED = (
     "grading/__init__.py",
     "grading/isolation.py",
     "grading/landlock.py",
+    "grading/line.py",
     "grading/namespaces.py",
     "grading/processes.py",
     "grading/seccomp.py",

@@ -1,7 +1,8 @@
 """The warm process: it imports once what students import, and forks a worker a submission.
 
 It knows no reference, runs no student's code and has one thread. `sandbox.Warm` starts it and
-tells it what to do: data flow Plan -> layers; then Spawn -> a worker, or the end of one.
+tells it what to do: data flow Plan -> layers; then commands. A command is the chapter of the next
+worker, with its line, or blank; either way the worker before it ends.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import traceback
 import msgspec
 
 import pgcourse
-from pgcourse.checks.holder import read_frame, write_frame
 from pgcourse.grading import isolation, landlock, namespaces, seccomp, worker
 from pgcourse.grading.isolation import Layer, Plan
-from pgcourse.grading.processes import Processes, bytes_below, open_proc
+from pgcourse.grading.line import Line
+from pgcourse.grading.processes import Processes, bytes_below, open_proc, use_large_pages
 
+COMMAND = 64  # bytes of a command: a chapter, filled up with blanks
 TICK = 0.25  # seconds between two looks at a worker's memory
 
 PRELOADED = (
@@ -36,12 +38,6 @@ PRELOADED = (
     "statistics copy time json re csv pathlib tempfile timeit pprint warnings logging "
     "concurrent.futures multiprocessing fractions decimal"
 ).split()
-
-
-class Spawn(msgspec.Struct, frozen=True):
-    """End the worker there is; then fork one for a notebook of `chapter`, if that is given."""
-
-    chapter: str
 
 
 def preload() -> None:
@@ -61,7 +57,7 @@ def preload() -> None:
 class Nursery:
     """The warm process's state: the layers in force, and at most one worker."""
 
-    def __init__(self, control: worker.Stream, plan: Plan, layers: list[Layer]) -> None:
+    def __init__(self, control: Line, plan: Plan, layers: list[Layer]) -> None:
         self.control, self.plan, self.pid = control, plan, 0
         self.layers = {layer.name for layer in layers if layer.in_force}
         self.apart = "namespaces" in self.layers
@@ -79,15 +75,16 @@ class Nursery:
     def obey(self) -> None:
         """Obey until the trusted side closes; look after the worker in between."""
         while True:
-            while not select.select([self.control], [], [], TICK if self.pid else None)[0]:
+            while not select.select([self.control.end], [], [], TICK if self.pid else None)[0]:
                 self.look()
-            message, fds, _, _ = socket.recv_fds(self.control.socket, 4096, 1)
+            message, lines, _, _ = socket.recv_fds(self.control.end, COMMAND, 1)
             self.end()
             if not message:
                 return
-            self.control.write(b"k")
-            if chapter := msgspec.msgpack.decode(message, type=Spawn).chapter:
-                self.begin(chapter, fds[0])
+            with contextlib.suppress(OSError):  # nobody may be there to hear it
+                self.control.send(b"")
+            if chapter := message.strip(b" ").decode():
+                self.begin(chapter, lines[0])
 
     def look(self) -> None:
         """End a worker that grew too large, and what one left that is gone."""
@@ -185,16 +182,18 @@ def settle(plan: Plan, chapter: str, mounted: bool) -> None:
 
 def main() -> None:
     """Warm up, try the layers, say which hold, and obey."""
-    control = worker.Stream(int(sys.argv[1]))
-    plan = msgspec.msgpack.decode(read_frame(control), type=Plan)
+    control = Line(socket.socket(fileno=int(sys.argv[1])))
+    plan = msgspec.msgpack.decode(control.receive(worker.LARGEST), type=Plan)
     preload()
     os.chown(plan.scratch, plan.user, -1)
     layers = isolation.probe(plan)
     empty(plan.scratch)
-    nursery = Nursery(control, plan, layers)
     gc.collect()
     gc.freeze()
-    write_frame(control, msgspec.msgpack.encode(layers))
+    if isolation.LINUX and "large pages" not in plan.omit:
+        use_large_pages()
+    nursery = Nursery(control, plan, layers)
+    control.send(msgspec.msgpack.encode(layers))
     nursery.obey()
 
 

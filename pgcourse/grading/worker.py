@@ -1,6 +1,6 @@
 """The worker: runs a student's cells, then answers requests. What it says is data, and untrusted.
 
-Data flow: Session -> Ran a cell; then number, Request -> number, Answer; and so on.
+Data flow: Session -> Ran a cell, for each; then Batch of requests -> Answers; and so on.
 
 Nothing here keeps a student from forging frames: whoever forges one only answers for himself. What
 is here keeps an honest student from harm: a cell or a call may leave the process in any state.
@@ -14,31 +14,27 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from pgcourse.checks.holder import (
-    Holder,
-    notebook_namespace,
-    read_frame,
-    run_cell,
-    time_limit,
-    write_frame,
-)
+from pgcourse.checks.holder import Holder, notebook_namespace, run_cell, time_limit
 from pgcourse.checks.wire import Answer, Raised, Request
+from pgcourse.grading.line import Line
 
-ID_SIZE = 8  # of the number that an answer repeats from its request
+LARGEST = 256 * 2**20  # bytes of a frame from the trusted side
+PATIENCE = 0.02  # seconds that answers wait for more, to go in one frame
 BUILTINS = dict(vars(builtins))
 
 
 class Session(msgspec.Struct, frozen=True):
-    """The first frame: numbered cells, what a cell and a call may take, an answer's bytes."""
+    """The first frame: numbered cells, and how long a cell and a call may take."""
 
     cells: list[tuple[int, str]]
     cell_seconds: float
     call_seconds: float
-    output: int
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -48,35 +44,58 @@ class Ran(msgspec.Struct, frozen=True):
     problem: str
 
 
-class Stream:
-    """A socket as the functions of frames want it."""
+class Batch(msgspec.Struct, frozen=True):
+    """Requests to be answered in order, up to the first that takes too long.
 
-    def __init__(self, fd: int) -> None:
-        self.socket = socket.socket(fileno=fd)
-        self.fileno, self.write = self.socket.fileno, self.socket.sendall
+    `number` comes back with the answers; one of them may have `output` bytes.
+    """
 
-    def flush(self) -> None:
-        """Have nothing to flush."""
+    number: int
+    output: int
+    requests: list[Request]
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """The next answers to a batch, each encoded."""
+
+    number: int
+    answers: list[bytes]
 
 
 def serve(fd: int) -> None:
     """Run the cells of the first frame, then answer requests until the other side closes."""
-    stream, own = Stream(fd), os.getpid()
-    session = msgspec.msgpack.decode(read_frame(stream), type=Session)
+    line, own = Line(socket.socket(fileno=fd)), os.getpid()
+    session = msgspec.msgpack.decode(line.receive(LARGEST), type=Session)
     namespace = notebook_namespace()
     for number, source in session.cells:
         problem = "TimeoutError: the cell did not end in time"
         with contextlib.suppress(TimeoutError), time_limit(session.cell_seconds):
             problem = run_cell(source, number, namespace)
         steady(own)
-        write_frame(stream, msgspec.msgpack.encode(Ran(number, _plain(problem))))
+        line.send(msgspec.msgpack.encode(Ran(number, _plain(problem))))
     holder, state = Holder(namespace, session.call_seconds), State()
     while True:
-        frame = read_frame(stream)
-        answer = _answer(holder, msgspec.msgpack.decode(frame[ID_SIZE:], type=Request))
+        batch = msgspec.msgpack.decode(line.receive(LARGEST), type=Batch)
+        for answers in _answer_all(holder, state, batch):
+            line.send(answers)
+
+
+def _answer_all(holder: Holder, state: State, batch: Batch) -> Iterator[bytes]:
+    """Yield frames of answers: all in one if they are quick, so that no time goes into waiting."""
+    ready, since, own = [], time.monotonic(), os.getpid()
+    for request in batch.requests:
+        answer = _answer(holder, request)
         steady(own)
         state.restore()
-        write_frame(stream, frame[:ID_SIZE] + _encoded(answer, session.output - ID_SIZE))
+        ready.append(_encoded(answer, batch.output))
+        slow = isinstance(answer, Raised) and answer.type == "TimeoutError"
+        if slow or time.monotonic() - since > PATIENCE:
+            yield msgspec.msgpack.encode(Answers(batch.number, ready))
+            ready, since = [], time.monotonic()
+        if slow:
+            return
+    if ready:
+        yield msgspec.msgpack.encode(Answers(batch.number, ready))
 
 
 def _answer(holder: Holder, request: Request) -> Answer:
@@ -90,11 +109,10 @@ def _encoded(answer: Answer, most: int) -> bytes:
     try:
         frame = msgspec.msgpack.encode(answer)
     except (ValueError, TypeError, RecursionError) as error:
-        frame = msgspec.msgpack.encode(Raised(type(error).__name__, "the result cannot be sent"))
+        return msgspec.msgpack.encode(Raised(type(error).__name__, "the result cannot be sent"))
     if len(frame) <= most:
         return frame
-    text = f"the result has more than {most} bytes"
-    return msgspec.msgpack.encode(Raised("ValueError", text))
+    return msgspec.msgpack.encode(Raised("ValueError", f"the result has more than {most} bytes"))
 
 
 def _plain(text: str) -> str:
