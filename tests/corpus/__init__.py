@@ -15,8 +15,8 @@ from typing import Any
 HELLO = 'def hello_grader(name):\n    return f"Hello, {name}!"\n'
 SOFTMAX = """import numpy as np
 def softmax(logits):
-    e = np.exp(logits - np.max(logits))
-    return e / e.sum()
+    e = np.exp(logits - np.max(logits, -1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
 """
 WRONG_SOFTMAX = "def softmax(logits):\n    return [0.0] * len(logits)\n"
 ONE = {"hello_grader": 1.0}

@@ -37,6 +37,7 @@ def softmax(logits):
 """
 STARTS = "import os, sys, time, struct, ctypes, socket\n"
 ENDS = ("reached nothing", "broke off", "too slow")
+WRONG = ("wrong",)
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def cases_in_memory(logits):
     import gc
     for x in gc.get_objects():
         if type(x).__name__ == "Case" and hasattr(x, "cotangent"):
-            if len(x.args) == 1 and list(x.args[0]) == list(logits):
+            if x.exercise.name == "softmax" and x.args[0].tolist() == logits.tolist():
                 return x.expected
 
 
@@ -359,7 +360,7 @@ def text_equal_to_everything(logits):
 
 @attack("public", before="TABLE = PLACES['table']", says=("wrong",))
 def public_inputs_by_heart(logits):
-    return TABLE.get(repr([round(float(x), 9) for x in logits]), [0.0] * len(logits))
+    return TABLE.get(repr(logits.round(9).tolist()), [0.0] * len(logits))
 
 
 @attack("naive", before="calls = 0", says=("wrong",))
@@ -367,19 +368,19 @@ def right_at_first_only(logits):
     global calls
     import numpy as np
     calls += 1
-    e = np.exp(logits - np.max(logits))
-    return e / e.sum() if calls < 3 else [0.0] * len(logits)
+    e = np.exp(logits - np.max(logits, -1, keepdims=True))
+    return e / e.sum(-1, keepdims=True) if calls < 3 else [0.0] * len(logits)
 
 
-@attack("naive", before="calls = 0", says=("too slow",))
+@attack("naive", before="calls = 0", says=WRONG)
 def slow_at_the_third_call(logits):
     global calls
     import numpy as np
     calls += 1
     while calls == 3:
         time.sleep(9)
-    e = np.exp(logits - np.max(logits))
-    return e / e.sum()
+    e = np.exp(logits - np.max(logits, -1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
 
 
 @attack("naive", says=("wrong",))
@@ -401,33 +402,38 @@ FORGER = """
             try: return stat.S_ISSOCK(os.fstat(fd).st_mode)
             except OSError: return False
         return [fd for fd in range(300) if is_socket(fd)]
-    def number():
+    def batch():
         frame = sys._getframe()
         while frame:
             for value in list(frame.f_locals.values()):
-                if isinstance(value, bytes) and b"softmax" in value and len(value) > 20:
-                    return value[:value.index(value[8:9])] if False else value[:8]
+                if hasattr(value, "requests") and hasattr(value, "number"):
+                    return value
             frame = frame.f_back
-        return b"?" * 8
+    def number():
+        return getattr(batch(), "number", 0)
     def say(body):
         body = struct.pack("<Q", len(body)) + body
         for fd in lines():
             os.set_blocking(fd, True)
-            os.write(fd, body)
+            left = memoryview(body)
+            while left:
+                left = left[os.write(fd, left):]
+    def reply(answer, mine=None, times=1):
+        import msgspec
+        mine = number() if mine is None else mine
+        return msgspec.msgpack.encode({"number": mine, "answers": [answer] * times})
     def frame(value, **more):
         import msgspec
         answer = {"kind": "returned", "value": value, "gradients": [], "changed": []}
         return msgspec.msgpack.encode(answer | {"stale": False, "shares": False} | more)
     def array(n, value=0.5):
         return {"kind": "array", "dtype": "float64", "shape": [n], "data": struct.pack("d", value) * n}
-    TEXT = {"kind": "text", "text": "reached it"}
 """
-WRONG = ("wrong",)
 
 
 @attack("plain", FORGER, WRONG)
 def forged_frame(logits):
-    say(number() + frame({"kind": "text", "text": "reached it"}))
+    say(reply(frame({"kind": "text", "text": "reached it"})))
     os._exit(0)
 
 
@@ -438,14 +444,14 @@ def early_frames(logits):
 
 @attack("alone", FORGER, WRONG)
 def a_frame_without_its_number(logits):
-    say(b"?" * 8 + frame(array(len(logits))))
+    say(reply(frame(array(len(logits))), 7))
     return "nobody listens here"
 
 
 @attack("alone", FORGER, WRONG)
 def a_replayed_frame(logits):
     globals().setdefault("first", number())
-    say(first + frame(array(len(logits))))
+    say(reply(frame(array(len(logits))), first, 100))
     return "nobody listens here"
 
 
@@ -456,7 +462,7 @@ def late_frames(logits):
     def later():
         for _ in range(50):
             time.sleep(0.002)
-            say(mine + frame(array(n)))
+            say(reply(frame(array(n)), mine))
     threading.Thread(target=later, daemon=True).start()
     return "nobody listens here" if not lines() else [0.0] * n
 
@@ -464,7 +470,7 @@ def late_frames(logits):
 @attack("alone", FORGER, WRONG)
 def a_frame_cut_off(logits):
     for fd in lines():
-        os.write(fd, struct.pack("<Q", 1000) + number())
+        os.write(fd, struct.pack("<Q", 1000) + b"x")
     if lines():
         os._exit(0)
     return "nobody listens here"
@@ -488,7 +494,7 @@ def a_flood_of_frames(logits):
 def a_giant_shape(logits):
     one = {"kind": "array", "dtype": "float64", "data": b""}
     for shape in ([2**62] * 60000, [0, 2**63], [0] * 1000, [-1], [2**62, 4, 0]):
-        say(number() + frame(one | {"shape": shape}))
+        say(reply(frame(one | {"shape": shape})))
     if lines():
         os._exit(0)
     return "nobody listens here"
@@ -496,14 +502,14 @@ def a_giant_shape(logits):
 
 @attack("alone", FORGER, WRONG)
 def a_deep_frame(logits):
-    body = number() + b"\x82\xa4kind\xa8returned\xa5value"
-    say(body + b"\x82\xa4kind\xa5items\xa5items\x91" * 40000 + b"\xc0")
+    body = b"\x82\xa4kind\xa8returned\xa5value"
+    say(reply(body + b"\x82\xa4kind\xa5items\xa5items\x91" * 40000 + b"\xc0"))
     return "nobody listens here" if not lines() else [0.0]
 
 
 @attack("alone", FORGER, WRONG)
 def a_wide_frame(logits):
-    say(number() + frame({"kind": "items", "items": [{"kind": "blank", "what": ""}] * 150000}))
+    say(reply(frame({"kind": "items", "items": [{"kind": "blank", "what": ""}] * 150000})))
     return "nobody listens here" if not lines() else [0.0]
 
 
@@ -513,19 +519,19 @@ def a_pickle_on_the_line(logits):
     class Run:
         def __reduce__(self): return (os.system, ("echo corpus",))
     say(pickle.dumps(Run()))
-    say(number() + pickle.dumps(Run()))
+    say(reply(pickle.dumps(Run())))
     return "nobody listens here" if not lines() else [0.0]
 
 
 @attack("alone", FORGER, WRONG)
 def gradients_nobody_asked_for(logits):
-    say(number() + frame(array(len(logits)), gradients=[array(2)] * 9, changed=[-1, 10**6]))
+    say(reply(frame(array(len(logits)), gradients=[array(2)] * 9, changed=[-1, 10**6])))
     return "nobody listens here" if not lines() else [0.0]
 
 
 @attack("alone", FORGER, ("not attempted", "wrong"))
 def a_claim_of_nothing_done(logits):
-    say(number() + frame({"kind": "blank", "what": "..."}))
+    say(reply(frame({"kind": "blank", "what": "..."})))
     os._exit(0) if lines() else None
     return "nobody listens here"
 
@@ -943,7 +949,7 @@ def daemon_that_speaks(logits):
             os._exit(0)
         for _ in range(100):
             time.sleep(0.01)
-            say(mine + frame(array(3)))
+            say(reply(frame(array(3)), mine))
         daemon()
     return [0.0] * len(logits)
 

@@ -11,56 +11,61 @@ from tests.corpus import BOTH, HELLO, ONE, SOFTMAX, Case, code, notebook, script
 STYLES = {
     "pure_python": """import math
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     logits = [float(x) for x in logits]
     m = max(logits)
     e = [math.exp(x - m) for x in logits]
     return [x / sum(e) for x in e]""",
     "torch_double": """import torch
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     return torch.softmax(torch.as_tensor(logits, dtype=torch.float64), dim=0)""",
     "torch_with_graph": """import torch
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     x = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     return torch.exp(x - torch.logsumexp(x, 0))""",
-    "scipy": "from scipy.special import softmax as s\ndef softmax(logits):\n    return s(logits)",
-    "pandas": """import pandas as pd, numpy as np
-def softmax(logits):
-    x = pd.Series(np.asarray(logits, dtype=float))
-    e = np.exp(x - x.max())
-    return e / e.sum()""",
+    "scipy": "from scipy.special import softmax as s\ndef softmax(logits):\n    return s(logits, axis=-1)",
     "tuple_result": """import numpy as np
 def softmax(logits):
-    e = np.exp(np.asarray(logits) - np.max(logits))
-    return tuple(float(x) for x in e / e.sum())""",
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
+    e = np.exp(np.asarray(logits) - np.max(logits, -1, keepdims=True))
+    return tuple(float(x) for x in e / e.sum(-1, keepdims=True))""",
     "lambda_bound": """import numpy as np
-softmax = lambda logits: np.exp(logits - np.logaddexp.reduce(logits))""",
+softmax = lambda logits: np.exp(logits - np.logaddexp.reduce(logits, -1, keepdims=True))""",
     "class_with_call": """import numpy as np
 class Softmax:
     def __call__(self, logits):
-        e = np.exp(logits - np.max(logits))
-        return e / e.sum()
+        e = np.exp(logits - np.max(logits, -1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
 softmax = Softmax()""",
     "class_that_is_the_function": """import numpy as np
 class softmax:
     def __new__(cls, logits):
-        e = np.exp(logits - np.max(logits))
-        return e / e.sum()""",
+        e = np.exp(logits - np.max(logits, -1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)""",
     "partial_bound": """import functools, numpy as np
 def tempered(temperature, logits):
-    e = np.exp((logits - np.max(logits)) / temperature)
-    return e / e.sum()
+    e = np.exp((logits - np.max(logits, -1, keepdims=True)) / temperature)
+    return e / e.sum(-1, keepdims=True)
 softmax = functools.partial(tempered, 1.0)""",
     "method_bound": """import numpy as np
 class Policy:
     def probabilities(self, logits):
-        e = np.exp(logits - np.max(logits))
-        return e / np.sum(e)
+        e = np.exp(logits - np.max(logits, -1, keepdims=True))
+        return e / np.sum(e, -1, keepdims=True)
 softmax = Policy().probabilities""",
     "decorated_and_cached": """import functools, numpy as np
 def on_tuples(f):
     cached = functools.lru_cache(maxsize=None)(f)
     @functools.wraps(f)
     def wrapped(logits):
+        if logits.ndim > 1:
+            return [wrapped(x) for x in logits]
         return np.array(cached(tuple(float(x) for x in logits)))
     return wrapped
 @on_tuples
@@ -71,39 +76,55 @@ def softmax(logits):
 def total(xs, m):
     return math.exp(xs[0] - m) + total(xs[1:], m) if xs else 0.0
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     xs = [float(x) for x in logits]
     return [math.exp(x - max(xs)) / total(xs, max(xs)) for x in xs]""",
     "generator_inside": """import math
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     def each(m, z):
         yield from (math.exp(x - m) / z for x in logits)
     m = max(logits)
     return list(each(m, math.fsum(math.exp(x - m) for x in logits)))""",
     "numpy_matrix_of_objects": """import numpy as np
 def softmax(logits):
-    e = np.exp(np.asarray(logits, dtype=float) - np.max(logits))
-    return np.array([float(x) for x in e / e.sum()], dtype=object)""",
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
+    e = np.exp(np.asarray(logits, dtype=float) - np.max(logits, -1, keepdims=True))
+    return np.array([float(x) for x in e / e.sum(-1, keepdims=True)], dtype=object)""",
     "non_contiguous_result": """import numpy as np
 def softmax(logits):
-    e = np.exp(logits - np.max(logits))
-    return np.stack([e / e.sum(), e], axis=1)[:, 0]""",
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
+    e = np.exp(logits - np.max(logits, -1, keepdims=True))
+    return np.stack([e / e.sum(-1, keepdims=True), e], axis=1)[:, 0]""",
     "big_endian_result": """import numpy as np
 def softmax(logits):
-    e = np.exp(logits - np.max(logits))
-    return (e / e.sum()).astype('>f8')""",
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
+    e = np.exp(logits - np.max(logits, -1, keepdims=True))
+    return (e / e.sum(-1, keepdims=True)).astype('>f8')""",
     "fractions": """from fractions import Fraction
 import math
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     e = [Fraction(math.exp(x - max(logits))) for x in logits]
     return [x / sum(e) for x in e]""",
     "float32_result": """import numpy as np
 def softmax(logits):
-    e = np.exp(logits - np.max(logits))
-    return (e / e.sum()).astype(np.float32)""",
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
+    e = np.exp(logits - np.max(logits, -1, keepdims=True))
+    return (e / e.sum(-1, keepdims=True)).astype(np.float32)""",
     "works_in_place_on_a_copy": """import numpy as np
 def softmax(logits):
+    if hasattr(logits[0], '__len__'):
+        return [softmax(x) for x in logits]
     x = np.array(logits, dtype=float)
-    x -= x.max(); np.exp(x, out=x); x /= x.sum()
+    x -= x.max(-1, keepdims=True); np.exp(x, out=x); x /= x.sum(-1, keepdims=True)
     return x""",
     "default_and_extra_arguments": """import numpy as np
 def softmax(logits, axis=-1, *rest, **options):
@@ -118,7 +139,7 @@ HABITS: dict[str, list[str]] = {
         "logging.error('an error that is none')",
         HELLO, "import warnings, sys\nimport numpy as np\ndef softmax(logits):\n"
         "    warnings.warn('overflow?', RuntimeWarning); print('deb', logits, file=sys.stderr)\n"
-        "    np.log(0.0)\n    e = np.exp(logits - np.max(logits))\n    return e / e.sum()",
+        "    np.log(0.0)\n    e = np.exp(logits - np.max(logits, -1, keepdims=True))\n    return e / e.sum(-1, keepdims=True)",
     ],
     "warnings_made_errors": [
         "import warnings\nwarnings.simplefilter('error')\nimport numpy as np\n"
@@ -141,9 +162,9 @@ HABITS: dict[str, list[str]] = {
     ],
     "seeds_and_global_random_state": [
         "import random, torch, numpy as np\nrandom.seed(0); np.random.seed(0); torch.manual_seed(0)\n"
-        "torch.use_deterministic_algorithms(True)\ncount = 0", HELLO,
+        "count = 0", HELLO,
         "def softmax(logits):\n    global count\n    count += 1; np.random.rand(); random.random()\n"
-        "    e = np.exp(logits - np.max(logits))\n    return e / e.sum()",
+        "    e = np.exp(logits - np.max(logits, -1, keepdims=True))\n    return e / e.sum(-1, keepdims=True)",
     ],
     "magics": [
         "%matplotlib inline\n%load_ext autoreload\n%autoreload 2\n!ls\n!pip install numpy\nfiles = !ls",
@@ -161,7 +182,7 @@ HABITS: dict[str, list[str]] = {
     ],
     "helper_cells_and_late_imports": [
         HELLO, "def softmax(logits):\n    return normal(np.exp(shifted(logits)))",
-        "def shifted(x):\n    return x - np.max(x)", "def normal(x):\n    return x / x.sum()",
+        "def shifted(x):\n    return x - np.max(x, -1, keepdims=True)", "def normal(x):\n    return x / x.sum(-1, keepdims=True)",
         "import numpy as np",
     ],
     "used_before_it_is_defined": ["print(softmax([1.0]))", SOFTMAX, HELLO],
@@ -201,13 +222,13 @@ HABITS: dict[str, list[str]] = {
     "much_output": ["for i in range(2000):\n    print('line' * 50)", HELLO, SOFTMAX],
     "non_ascii_names": [
         "π = 3.14\ndef größe(λ):\n    return λ", HELLO,
-        "import numpy as np\ndef softmax(logits):\n    ε = np.exp(logits - np.max(logits))\n"
-        "    Σ = ε.sum()\n    return ε / Σ  # ∇ log π 政策梯度 \U0001f600",
+        "import numpy as np\ndef softmax(logits):\n    ε = np.exp(logits - np.max(logits, -1, keepdims=True))\n"
+        "    Σ = ε.sum(-1, keepdims=True)\n    return ε / Σ  # ∇ log π 政策梯度 \U0001f600",
     ],
     "indented_definitions": [
         "if True:\n    " + HELLO.replace("\n", "\n    "), "try:\n    import numpy as np\nexcept ImportError:\n"
-        "    raise\nelse:\n    def softmax(logits):\n        e = np.exp(logits - np.max(logits))\n"
-        "        return e / e.sum()",
+        "    raise\nelse:\n    def softmax(logits):\n        e = np.exp(logits - np.max(logits, -1, keepdims=True))\n"
+        "        return e / e.sum(-1, keepdims=True)",
     ],
     "left_over_debugger_and_input": [
         "name = input('who? ')\nquit_later = exit", HELLO, SOFTMAX, "display(softmax([1.0]))\nexit()",

@@ -12,39 +12,41 @@ from pgcourse import CHAPTERS
 from pgcourse.checks import core
 from tests.corpus import HELLO, ONE, SOFTMAX, Case, notebook, script, scripts
 
+RESULT = "e / e.sum(-1, keepdims=True)"
+
 # Wrong answers to `softmax`: cell, and words of the verdict.
 SAID = {
     "zeros": ("def softmax(logits):\n    return [0.0] * len(logits)", '"wrong"'),
     "not_a_number": ("def softmax(logits):\n    return [float('nan')] * len(logits)", "finite"),
     "infinite": ("import numpy as np\ndef softmax(logits):\n    return np.full(len(logits), np.inf)", "finite"),
-    "printed_not_returned": (SOFTMAX.replace("return", "print"), "returns nothing"),
+    "printed_not_returned": (SOFTMAX.replace(f"return {RESULT}", f"print({RESULT})"), "returns nothing"),
     "untouched": ("def softmax(logits):\n    return ...", "not attempted"),
     "only_a_docstring": ("def softmax(logits):\n    '''Return the probabilities.'''", "returns nothing"),
     "other_arguments": ("def softmax():\n    return 1", "edit outside the blank"),
     "no_function": ("softmax = 3", "edit outside the blank"),
-    "a_column": (SOFTMAX.replace("e / e.sum()", "(e / e.sum())[:, None]"), '"shape"'),
+    "a_column": (SOFTMAX.replace(RESULT, f"({RESULT})[:, None]"), '"shape"'),
     "one_number": ("def softmax(logits):\n    return 1.0", '"shape"'),
     "text": ("def softmax(logits):\n    return str(list(logits))", '"type"'),
     "truth_values": ("def softmax(logits):\n    return [True] * len(logits)", '"type"'),
     "a_generator": ("def softmax(logits):\n    yield from logits", "generator"),
     "a_dictionary": ("def softmax(logits):\n    return dict(enumerate(logits))", '"type"'),
     "ragged": ("def softmax(logits):\n    return [list(logits), [1.0]]", '"wrong"'),
-    "complex": (SOFTMAX.replace("e / e.sum()", "(e / e.sum()).astype(complex)"), '"type"'),
-    "half_precision": (SOFTMAX.replace("e / e.sum()", "(e / e.sum()).astype('f2')"), '"value"'),
+    "complex": (SOFTMAX.replace(RESULT, f"({RESULT}).astype(complex)"), '"type"'),
+    "half_precision": (SOFTMAX.replace(RESULT, f"({RESULT}).astype('f2')"), '"value"'),
     "changes_its_input": (
-        "import numpy as np\ndef softmax(logits):\n    logits -= logits.max()\n"
-        "    e = np.exp(logits)\n    return e / e.sum()", "changes its input"),
+        "import numpy as np\ndef softmax(logits):\n    logits -= logits.max(-1, keepdims=True)\n"
+        "    e = np.exp(logits)\n    return e / e.sum(-1, keepdims=True)", "changes its input"),
     "one_buffer_for_all": (
         "import numpy as np\nbuffer = np.zeros(1000)\ndef softmax(logits):\n    n = len(logits)\n"
-        "    e = np.exp(logits - np.max(logits))\n    buffer[:n] = e / e.sum()\n    return buffer[:n]",
+        "    e = np.exp(logits - np.max(logits, -1, keepdims=True))\n    buffer[:n] = 0.0\n    out = buffer[:e.size].reshape(e.shape)\n    out[...] = e / e.sum(-1, keepdims=True)\n    return out",
         "overwrites an earlier result"),
     "remembers": (
-        "import numpy as np\nseen = {}\ndef softmax(logits):\n    e = np.exp(logits - np.max(logits))\n"
-        "    key = e.tobytes()\n    seen[key] = seen.get(key, 0) + 1\n    return e / e.sum() * seen[key]",
+        "import numpy as np\nseen = {}\ndef softmax(logits):\n    e = np.exp(logits - np.max(logits, -1, keepdims=True))\n"
+        "    key = (logits.tobytes(), logits.shape)\n    seen[key] = seen.get(key, 0) + 1\n    return e / e.sum(-1, keepdims=True) * seen[key]",
         "remembers earlier calls"),
     "raises": ("def softmax(logits):\n    return undefined", "NameError"),
     "right_on_small_inputs": (
-        "import numpy as np\ndef softmax(logits):\n    e = np.exp(logits)\n    return e / e.sum()", '"wrong"'),
+        "import numpy as np\ndef softmax(logits):\n    e = np.exp(logits)\n    return e / e.sum(-1, keepdims=True)", '"wrong"'),
     "right_but_not_at_the_end": (SOFTMAX + "del softmax", "edit outside the blank"),
     "overwritten_at_the_end": (f"{SOFTMAX}softmax = softmax([1.0])", "edit outside the blank"),
 }  # fmt: skip
