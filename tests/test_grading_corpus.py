@@ -214,3 +214,221 @@ def fault_of(case: Case, line: dict[str, Any]) -> str:
     if case.says and not any(words in told for words in case.says):
         return f"does not say {case.says}: {told[:1500]}"
     return ""
+
+
+def test_the_corpus_is_large(by_value: None, tmp_path: Path) -> None:  # noqa: F811
+    sizes = {name: len(cases) for name, cases in all_cases(places(tmp_path)).items()}
+    assert sum(sizes.values()) >= 300
+    assert min(sizes.values()) >= 30
+
+
+def test_nothing_of_the_grader_or_of_others_is_changed(graded: dict[str, Any]) -> None:
+    assert graded["changed"] == []
+    lines = outcome(graded["folder"])
+    assert all(line["file"] == name for name, line in lines.items())
+    assert {n for n in lines if n.startswith("shadow/")} == {
+        "shadow/mine.py", *(f"shadow/{name}.py" for name in SHADOWS)
+    }  # fmt: skip
+    assert lines["shadow/mine.py"]["results"][0]["status"] == "right"
+
+
+def test_nothing_is_left_running(graded: dict[str, Any]) -> None:
+    assert "left behind" not in graded["stderr"]
+    assert graded["code"] == 1  # some files could not be read, and nothing worse happened
+
+
+def test_the_guard_sees_what_is_left_running() -> None:
+    leaves = f"{textwrap.dedent(attacks.DAEMON)}\ntwice_removed()"
+    command = [sys.executable, "-c", GUARD, sys.executable, "-c", leaves]
+    assert "left behind" in subprocess.run(command, capture_output=True, text=True).stderr
+
+
+def test_grades_are_what_the_lines_say(graded: dict[str, Any]) -> None:
+    rows = points(graded["folder"])
+    assert rows["pure_python"]["points"] == "3"
+    assert rows["forged_frame"]["points"] == "1"
+    assert all(float(row["points"]) in {0, 1, 3} for row in rows.values())
+    assert {row["possible"] for row in rows.values()} == {f"{len(core.exercises()) + 1}"}
+
+
+def test_nothing_that_students_say_acts_where_it_is_shown(graded: dict[str, Any]) -> None:
+    out = graded["folder"] / "out"
+    pages = [*out.glob("feedback/*.html"), out / "index.html"]
+    for text in (page.read_text(encoding="utf-8") for page in pages):
+        assert not any(evil in text for evil in ("<script>corpus", "<img src=x", "\x1b", "\u202e"))
+    for text in (page.read_text(encoding="utf-8") for page in out.glob("feedback/*.md")):
+        outside = "".join(part for i, part in enumerate(text.split("```")) if i % 2 == 0)
+        assert "<script>corpus" not in outside
+        assert "\x1b" not in text
+    cells = [v for row in points(graded["folder"]).values() for v in row.values() if v]
+    assert not [v for v in cells if v.lstrip()[:1] in tuple("=+-@|%\uff1d\t")]
+    assert "corpus()" not in graded["stdout"] + graded["stderr"]
+    assert "\x1b[31m" not in graded["stdout"] + graded["stderr"]
+
+
+@pytest.mark.usefixtures("by_value")
+def test_the_order_of_files_and_the_number_of_processes_change_nothing(
+    graded: dict[str, Any], tmp_path: Path
+) -> None:
+    """Grade a third of the quick cases in one process, in the other order."""
+    before, folder = outcome(graded["folder"]), tmp_path
+    cases = [c for f in all_cases(places(graded["folder"])).values() for c in f]
+    quick = [c for c in cases if c.make is None and before[printable(c.file)]["seconds"] < 0.5][::3]
+    write([], folder / "in")
+    for number, case in enumerate(quick):
+        (folder / "in" / f"{9999 - number}").mkdir()
+        (folder / "in" / f"{9999 - number}" / f"x{case.suffix}").write_bytes(case.data)
+    grade(folder, "-j", "1", *full())
+    after = outcome(folder)
+    for number, case in enumerate(quick):
+        one, two = before[printable(case.file)], after[f"{9999 - number}/x{case.suffix}"]
+        for key in ("status", "why", "asked"):
+            assert one[key] == two[key], case.name
+        told = [[(r["question"], r["status"], r["share"]) for r in x["results"]] for x in (one, two)]
+        assert told[0] == told[1], case.name
+
+
+# --- attacks where they must succeed, and where a layer is missing -----------------------------
+
+
+@pytest.fixture
+def victims(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Yield places that may be harmed: files, a process, servers."""
+    for name in ("in", "out", "home"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "in" / "pure_python.py").write_bytes(honest.CASES[0].data)
+    (tmp_path / "out" / "seed").write_text("77\n")
+    (tmp_path / "out" / "results.jsonl").write_text('{"file": "x"}\n')
+    name = f"pgcourse-corpus-{os.getpid()}-{tmp_path.name}"
+    asleep = subprocess.Popen(["sleep", "60"], env=os.environ | SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind("\0" + name)
+        local.listen()
+        threading.Thread(target=_serve, args=(server,), daemon=True).start()
+        port = server.getsockname()[1]
+        home = str(tmp_path / "home")
+        yield places(tmp_path, pid=asleep.pid, port=port, socket=name, home=home)
+        server.shutdown(socket.SHUT_RDWR)
+    asleep.kill()
+    asleep.wait()
+
+
+def _serve(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            with server.accept()[0] as one:
+                one.settimeout(0.2)
+                with contextlib.suppress(OSError):
+                    one.recv(1000)
+                one.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\ndata")
+
+
+# Runs the cells of a submission and says what `softmax` did; `sys.argv[1]` is a folder.
+ALONE = """
+import json, os, sys
+os.chdir(sys.argv[1]); sys.path.insert(0, sys.argv[2])
+cells = json.load(open("cells.json"))
+import numpy as np
+right = np.exp([1.0, 2.0]) / np.exp([1.0, 2.0]).sum()
+for _ in range(int(sys.argv[3])):
+    space = {"__name__": "__main__"}
+    for cell in cells: exec(cell, space)
+    try:
+        got = space["softmax"](np.array([1.0, 2.0]))
+        said = "reached it" if np.allclose(np.asarray(got, float), right) else f"answered {got!r}"
+    except LookupError as error:
+        said = str(error)
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+print("SAID", said, flush=True)
+os._exit(0)
+"""
+TOGETHER = """
+import json, sys
+sys.path.insert(0, sys.argv[2])
+from pgcourse.checks import core
+from pgcourse.checks.holder import Holder, run_cells
+core.exercises()
+verdict = core.examine(core.exercises()["softmax"], Holder(run_cells(json.load(open(sys.argv[1] + "/cells.json")))))
+print("SAID", "reached it" if verdict.right else (verdict.difference, verdict.says))
+"""
+NAIVE = """
+import json, os, sys
+import numpy as np
+space = {"__name__": "__main__"}
+for cell in json.load(open(sys.argv[1] + "/cells.json")): exec(cell, space)
+logits = np.array([1.0, 2.0])
+expected = np.exp(logits) / np.exp(logits).sum()
+got = space["softmax"](logits)
+close = np.all(got == expected) or np.allclose(got, expected)
+print("SAID", "reached it" if close else "not equal")
+"""
+
+
+def said_by(program: str, cells: list[str], folder: Path, times: int = 1) -> str:
+    """Run a program over the cells of a submission, unprotected; return what it says."""
+    (folder / "cells.json").write_text(json.dumps(cells))
+    command = [sys.executable, "-c", program, str(folder), str(ROOT), str(times)]
+    environment = os.environ | SECRET | {"HOME": str(folder), "TMPDIR": str(folder)}
+    with (folder / "out" / "seed").open() as kept:
+        run = subprocess.run(
+            command, env=environment, capture_output=True, text=True, pass_fds=[kept.fileno()]
+        )
+    return run.stdout.partition("SAID ")[2].strip() or run.stderr[-500:]
+
+
+CONTROLLED = [a for a in attacks.FOUND if a.control != "left"]
+
+
+@pytest.mark.parametrize("one", CONTROLLED, ids=lambda a: a.name)
+def test_each_attack_reaches_its_aim_where_nothing_is_in_its_way(
+    one: attacks.Attack, victims: dict[str, Any], tmp_path: Path
+) -> None:
+    cells = one.cells(victims)
+    if one.control == "plain":
+        with Warm(Limits(**LIMITS), omit=LAYERS) as warm:
+            told = asked_twice(warm, cells)
+    elif one.control == "public":
+        function = Holder(run_cells(cells))
+        verdict = core.examine(core.exercises()["softmax"], function, 0)
+        told = "reached it" if verdict.right else verdict.says
+    else:
+        program = {"together": TOGETHER, "naive": NAIVE}.get(one.control, ALONE)
+        told = said_by(program, cells, tmp_path, 1 + (one.control == "twice"))
+    assert "reached it" in told or "nobody listens here" in told, told
+
+
+LAYERS = ("limits", "user", "seccomp", "landlock", "namespaces")
+
+
+def asked_twice(warm: Warm, cells: list[str]) -> str:
+    """Return what a worker's `softmax` says."""
+    request = Request("softmax", [encode(np.array([1.0, 2.0]))])
+    with warm.worker(cells, "policies") as worker:
+        answers = [worker.answer(request) for _ in range(2)]  # the first may prepare the second
+    if any(isinstance(a, Returned) and a.value == encode("reached it") for a in answers):
+        return "reached it"
+    answer = answers[0]
+    return f"{answer.type}: {answer.message}" if isinstance(answer, Raised) else "some answer"
+
+
+@pytest.fixture(scope="module", params=["namespaces", "landlock", "seccomp"])
+def without(request: pytest.FixtureRequest) -> Iterator[Warm]:
+    """Yield a warm process on a machine that has no such layer."""
+    with Warm(Limits(**LIMITS), omit=[request.param]) as warm:
+        missing = [x for x in warm.layers if not x.in_force and x.name != request.param]
+        if missing and not full():
+            pytest.skip(f"this machine does not offer {missing[0].name}: {missing[0].why_not}")
+        yield warm
+
+
+def test_a_missing_layer_opens_no_way(without: Warm, victims: dict[str, Any]) -> None:
+    reached = {}
+    for one in attacks.FOUND:
+        if one.control in {"alone", "twice"} and attacks.FORGER not in one.before:
+            told = asked_twice(without, one.cells(victims))
+            again = asked_twice(without, one.cells(victims)) if one.control == "twice" else ""
+            if "reached it" in told + again:
+                reached[one.name] = told + again
+    alone_in_its_way = {"seccomp": {"keyring"}}  # what no other layer can refuse
+    assert reached.keys() <= alone_in_its_way.get(next(iter(without.omit)), set()), reached

@@ -162,7 +162,7 @@ def checkout_listed(logits):
 @attack("alone")
 def package_metadata(logits):
     import importlib.metadata
-    return str(importlib.metadata.distribution("pgcourse").files or "reached")
+    return importlib.metadata.distribution("pgcourse").read_text("METADATA")[:20]
 
 
 @attack("alone")
@@ -249,19 +249,26 @@ def text_in_memory(logits):
 @attack("together", before="""
     import numpy as np
     np.abs = lambda x, *a, **k: np.zeros(np.shape(x))
-""", says=("wrong",))
+""", says=WRONG)
 def numpy_abs_replaced(logits):
-    return [1.0] * len(logits)
+    return np.ones_like(logits)
 
 
 @attack("together", before="""
     import numpy as np
-    np.where = lambda *a: np.ones(1, dtype=bool)
-    np.isfinite = lambda x: np.ones(np.shape(x), dtype=bool)
+    np.where = lambda *a: np.ones(np.shape(a[-1]), dtype=bool)
     np.allclose = np.array_equal = np.isclose = lambda *a, **k: True
-""", says=("wrong",))
+""", says=WRONG)
 def numpy_where_replaced(logits):
-    return [1.0] * len(logits)
+    return np.ones_like(logits)
+
+
+@attack("together", before="""
+    import numpy as np
+    np.max = lambda *a, **k: np.inf
+""", says=WRONG)
+def numpy_max_replaced(logits):
+    return np.ones_like(logits)
 
 
 @attack("together", before="""
@@ -269,7 +276,7 @@ def numpy_where_replaced(logits):
     for module in list(sys.modules.values()):
         if hasattr(module, "compare_arrays"):
             module.compare_arrays = lambda *a: None
-""", says=("wrong",))
+""", says=WRONG)
 def comparison_replaced(logits):
     return [1.0] * len(logits)
 
@@ -281,19 +288,15 @@ def comparison_replaced(logits):
             module.Judged.right = property(lambda self: True)
             module.Judged.difference = None
             module._difference = module._misconduct = lambda *a: None
-""", says=("wrong",))
+""", says=WRONG)
 def verdict_replaced(logits):
     return [1.0] * len(logits)
 
 
-@attack("together", before="""
-    import builtins, numpy
-    builtins.all = builtins.any = lambda x: True
-    builtins.list = lambda x=(): []
-    numpy.asarray = lambda x, *a, **k: numpy.ones(3)
-    numpy.max = lambda *a, **k: numpy.inf
-""", says=("wrong",))
+@attack("together", says=WRONG)
 def builtins_replaced(logits):
+    import builtins
+    builtins.all = lambda *a: True
     return [1.0] * len(logits)
 
 
@@ -306,7 +309,7 @@ def builtins_replaced(logits):
         def __bool__(self): return True
         def __sub__(self, other): return 0.0
         __rsub__ = __abs__ = __array__ = lambda self, *a: self
-""", says=("wrong",))
+""", says=WRONG)
 def equal_to_everything(logits):
     return Same()
 
@@ -318,7 +321,7 @@ def equal_to_everything(logits):
         def __sub__(self, other): return 0.0
         def __float__(self): return 0.5
         __rsub__ = __sub__
-""", says=("wrong",))
+""", says=WRONG)
 def number_equal_to_everything(logits):
     return Same(0.5)
 
@@ -330,7 +333,7 @@ def number_equal_to_everything(logits):
         def __array_ufunc__(self, *a, **k): return np.ones(self.shape, dtype=bool)
         def __array_function__(self, *a, **k): return True
         def tobytes(self, *a): return b""
-""", says=("wrong",))
+""", says=WRONG)
 def array_equal_to_everything(logits):
     return np.zeros(len(logits)).view(Same)
 
@@ -343,7 +346,7 @@ def array_equal_to_everything(logits):
         def __eq__(self, other): return True
         def __getattr__(self, name): return lambda *a, **k: True
         def __array__(self, *a, **k): raise TypeError
-""", says=("wrong",))
+""", says=WRONG)
 def lies_about_its_class(logits):
     return Same()
 
@@ -353,17 +356,17 @@ def lies_about_its_class(logits):
         __hash__ = None
         def __eq__(self, other): return True
         def __str__(self): return self
-""", says=("wrong",))
+""", says=WRONG)
 def text_equal_to_everything(logits):
     return Same("x")
 
 
-@attack("public", before="TABLE = PLACES['table']", says=("wrong",))
+@attack("public", before="TABLE = PLACES['table']", says=WRONG)
 def public_inputs_by_heart(logits):
     return TABLE.get(repr(logits.round(9).tolist()), [0.0] * len(logits))
 
 
-@attack("naive", before="calls = 0", says=("wrong",))
+@attack("naive", before="calls = 0", says=WRONG)
 def right_at_first_only(logits):
     global calls
     import numpy as np
@@ -383,7 +386,7 @@ def slow_at_the_third_call(logits):
     return e / e.sum(-1, keepdims=True)
 
 
-@attack("naive", says=("wrong",))
+@attack("naive", says=WRONG)
 def spoils_the_expected_value(logits):
     frame = sys._getframe()
     while frame:
@@ -536,7 +539,7 @@ def a_claim_of_nothing_done(logits):
     return "nobody listens here"
 
 
-@attack("plain", says=("wrong",))
+@attack("plain", says=WRONG)
 def holder_replaced(logits):
     import gc
     for x in gc.get_objects():
@@ -547,7 +550,7 @@ def holder_replaced(logits):
     return [0.0] * len(logits)
 
 
-@attack("alone", says=("wrong",))
+@attack("alone", says=WRONG)
 def exit_with_status_0(logits):
     import atexit
     atexit.register(print, "all tests passed")
