@@ -1,6 +1,6 @@
 """Submissions a minute: this grader, otter-grader and nbgrader, side by side in one run.
 
-    python -m benchmarks.grading [--ours 500] [--theirs 8] [--otter VENV] [--nbgrader VENV]
+    python -m benchmarks.grading [--ours 1000] [--theirs 8] [--otter VENV] [--nbgrader VENV]
     python -m benchmarks.grading --memory 1000 10000
 
 Each grades the same notebooks, with four right answers of chapter 03 and an import of torch, in its
@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--ours", type=int, default=500)
+    parser.add_argument("--ours", type=int, default=1000)
     parser.add_argument("--theirs", type=int, default=8)
     parser.add_argument("--otter", type=Path)
     parser.add_argument("--nbgrader", type=Path)

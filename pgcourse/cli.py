@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def grade(args: argparse.Namespace) -> int:
         return _fail("grade", str(error))
     except IsolationError as error:
         return _fail("grade", str(error), 3)
+    except BrokenExecutor:
+        return _fail("grade", "a process of the grader was ended; the same command goes on", 1)
     except KeyboardInterrupt:
         return _fail("grade", "interrupted; the same command goes on", 130)
     files = ", ".join(f"{n} {status}" for status, n in sorted(tally.files.items()))

@@ -62,14 +62,19 @@ def browser() -> Iterator[Any]:
 
 
 class Visit:
-    """One page, opened from disk, and everything that it asked for or complained about."""
+    """One page, opened from disk, and everything that it asked for or complained about.
 
-    def __init__(self, browser: Any, address: str, theme: str = "light") -> None:
+    Without mathematics, MathJax is an empty file: a page full of formulas then opens in a moment.
+    """
+
+    def __init__(self, browser: Any, address: str, *, mathematics: bool = True) -> None:
         self.requests: list[str] = []
         self.errors: list[str] = []
-        self.context = browser.new_context(viewport=DESKTOP, color_scheme=theme)
+        self.context = browser.new_context(viewport=DESKTOP, color_scheme=THEMES[0])
         self.context.set_default_timeout(15_000)
         self.context.route(re.compile(r"^(?!file:|data:|blob:)"), lambda route: route.abort())
+        if not mathematics:
+            self.context.route(re.compile(r"tex-svg"), lambda route: route.fulfill(body=""))
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -111,38 +116,48 @@ RAW_MATHEMATICS = r"""() => {
 PICTURES_WITHOUT_TEXT = """() => [...document.querySelectorAll("img")]
   .filter(img => !img.alt.trim() || /\\.(svg|png)$/.test(img.alt)).map(img => img.src)"""
 
-# MathJax draws a formula with hundreds of shapes, which hold no text and no role: what is read out
-# stands beside the drawing. axe-core would walk over every one of them.
-EMPTY_THE_DRAWINGS = """() => document.querySelectorAll("mjx-container > svg")
-  .forEach(drawing => drawing.replaceChildren())"""
+# What axe-core need not walk over a thousand times: the shapes and signs of a formula, of which no
+# rule says anything, and the coloured words of the code, of which one of each colour, in each kind
+# of box, is as good as all.
+THIN_OUT = """() => {
+  for (const part of document.querySelectorAll("mjx-container > *")) part.replaceChildren();
+  const seen = new Set();
+  for (const word of document.querySelectorAll(".highlight span, .sig span")) {
+    const box = word.closest(".cell_input, .cell_output, dt, section > *");
+    const kind = [word, word.parentElement, box].map(node => node?.className).join(" in ");
+    if (word.querySelector(":not(span)")) continue;
+    if (seen.has(kind)) word.replaceWith(word.textContent); else seen.add(kind);
+  }
+}"""
 
 # A page wider than the phone scrolls sideways as a whole: something does not fit in its box.
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-CONTRAST = "color-contrast"  # the slowest rule by far
+COLOURS = ["color-contrast", "link-in-text-block"]  # the only rules that ask for colours; slow
+OUTSIDE_TEXT = {"exclude": [["article"]]}
+ONLY_COLOURS = {"runOnly": {"type": "rule", "values": COLOURS}}
+ALL_BUT_COLOURS = {"rules": {rule: {"enabled": False} for rule in COLOURS}}
+
+# (theme, window, what axe-core is run on and with): every rule, wide and narrow; every colour, in
+# light and dark. Colours of the text do not depend on the width; narrow, other buttons appear.
+LOOKS: list[tuple[str, dict[str, int], list[tuple[Any, dict[str, Any]]]]] = [
+    ("light", DESKTOP, [(None, {})]),
+    ("light", PHONE, [(None, ALL_BUT_COLOURS), (OUTSIDE_TEXT, ONLY_COLOURS)]),
+    ("dark", DESKTOP, [(None, ONLY_COLOURS)]),
+    ("dark", PHONE, [(OUTSIDE_TEXT, ONLY_COLOURS)]),
+]
 
 
-def violations(page: Any, *, narrow: bool = False) -> list[str]:
-    """What axe-core finds: every rule on the whole page.
-
-    When the page was looked at wide before, the colours of its text need no second look narrow:
-    then contrast is measured only outside the text, where other buttons appear.
-    """
+def violations(page: Any, context: Any = None, options: dict[str, Any] | None = None) -> list[str]:
+    """What axe-core finds: by default every rule on the whole page."""
     # Without preload: from disk, axe itself may not fetch the style sheets that it wants.
-    options: dict[str, Any] = {"preload": False, "resultTypes": ["violations"]}
-    runs: list[tuple[Any, dict[str, Any]]] = [(None, options)]
-    if narrow:
-        only = {"type": "rule", "values": [CONTRAST]}
-        runs = [
-            (None, options | {"rules": {CONTRAST: {"enabled": False}}}),
-            ({"exclude": [["article"]]}, options | {"runOnly": only}),
-        ]
+    always = {"preload": False, "resultTypes": ["violations"]}
+    found = axe.Axe().run(page, context=context, options=always | (options or {}))
     return [
-        f"{found['id']} ({found['impact']}): {node['target']} {node['html'][:150]}"
-        for context, run in runs
-        for found in axe.Axe().run(page, context=context, options=run).response["violations"]
-        for node in found["nodes"]
+        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:150]}"
+        for rule in found.response["violations"]
+        for node in rule["nodes"]
     ]
 
 
@@ -152,16 +167,15 @@ def test_page_reads_well_without_network(browser: Any, name: str) -> None:
         page = visit.page
         assert page.evaluate(RAW_MATHEMATICS) == []
         assert page.evaluate(PICTURES_WITHOUT_TEXT) == []
-        page.evaluate(EMPTY_THE_DRAWINGS)
-        for theme in THEMES:
+        page.evaluate(THIN_OUT)
+        for theme, size, runs in LOOKS:
+            page.set_viewport_size(size)
             page.emulate_media(color_scheme=theme)
             page.wait_for_function("t => document.documentElement.dataset.theme === t", arg=theme)
-            for size in (DESKTOP, PHONE):
-                page.set_viewport_size(size)
-                page.wait_for_timeout(200)  # sidebars slide, and boxes are measured again
-                assert page.evaluate(OVERFLOW) <= 0, f"wider than the window at {size['width']}"
-                found = violations(page, narrow=size == PHONE)
-                assert found == [], f"axe-core at {size['width']}, {theme}"
+            page.wait_for_timeout(200)  # sidebars slide, and boxes are measured again
+            assert page.evaluate(OVERFLOW) <= 0, f"wider than the window at {size['width']}"
+            found = [found for run in runs for found in violations(page, *run)]
+            assert found == [], f"axe-core at {size['width']}, {theme}"
         assert visit.left == []
         assert visit.errors == []
 
@@ -241,3 +255,17 @@ def test_the_listeners_hear_a_request_and_an_error(browser: Any) -> None:
         assert len(visit.page.evaluate(RAW_MATHEMATICS)) >= 1
         assert len(visit.page.evaluate(PICTURES_WITHOUT_TEXT)) == 1
         assert any("image-alt" in violation for violation in violations(visit.page))
+
+
+def test_pale_text_is_seen_in_the_text_and_outside(browser: Any) -> None:
+    """Negative control: the runs of axe-core that look at colours see them, the others do not."""
+    pale = '<p style="color: #888; background: #999">pale</p>'
+    for place, runs in {
+        "article": [(None, {}), (None, ONLY_COLOURS)],
+        ".bd-header-article": [(None, {}), (None, ONLY_COLOURS), (OUTSIDE_TEXT, ONLY_COLOURS)],
+    }.items():
+        with Visit(browser, f"{pages()[0]}.html", mathematics=False) as visit:
+            visit.page.eval_on_selector(place, f"e => e.insertAdjacentHTML('afterbegin', '{pale}')")
+            for run in runs:
+                assert any("color-contrast" in v for v in violations(visit.page, *run))
+            assert violations(visit.page, None, ALL_BUT_COLOURS) == []

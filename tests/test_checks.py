@@ -40,8 +40,8 @@ def test_wrong_answer_is_caught_under_its_own_name(
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 def test_correct_variants_pass_as_lists_float32_and_tensors(exercise: core.Exercise) -> None:
-    for seed in range(4):
-        for name, function in variants.correct(exercise):
+    for name, function in variants.correct(exercise):
+        for seed in range(4 if name.endswith("as it is") else 1):
             verdict = judge(exercise, function, seed)
             assert verdict.right, f"{name}: {show.as_text(verdict)}"
 
@@ -273,7 +273,7 @@ def state_visitation(P, d0, pi, gamma):
     import time
     time.sleep(30)
 """
-    remote = Remote([source], seconds=5)
+    remote = Remote([source], seconds=2)
     try:
         assert core.examine(EXERCISES["expected_return"], remote).mistake == "not discounted"
         late = core.examine(EXERCISES["state_visitation"], remote)
@@ -284,11 +284,11 @@ def state_visitation(P, d0, pi, gamma):
 
 
 def test_a_notebook_that_does_not_end_is_cut_off() -> None:
-    remote = Remote(["while True:\n    pass\n"], run_seconds=5)
+    remote = Remote(["while True:\n    pass\n"], run_seconds=2)
     try:
         verdict = core.examine(EXERCISES["hello_grader"], remote)
         assert verdict.difference is not None
-        assert "the notebook did not end within 5 s" in verdict.difference.text
+        assert "the notebook did not end within 2 s" in verdict.difference.text
     finally:
         remote.close()
 

@@ -29,8 +29,9 @@ from pgcourse import CHAPTERS
 from pgcourse.checks import core, wire
 from pgcourse.checks.holder import Callee
 from pgcourse.grading import feedback, grade, reading, results, scores, spread, texts
+from pgcourse.grading.finding import Found, find, questions_of
 from pgcourse.grading.grade import Grader, Task
-from pgcourse.grading.reading import Found, UnreadableError, cells_of, find
+from pgcourse.grading.reading import UnreadableError, cells_of
 from pgcourse.grading.results import BusyError, Line, Result, Shown, Store
 from pgcourse.grading.specification import Question, Specification, SpecificationError, load
 from tests import graders
@@ -215,6 +216,7 @@ def test_cells_are_read_from_every_form(data: bytes, name: str, cells: list[str]
         b'{"cells": [{"source": "x"}]}',
         b'{"cells": [{"cell_type": "code", "source": ' + b"9" * 1_000_000 + b"}]}",
         b'{"nbformat": NaN, "cells": ' + b"9" * 100_000 + b"}",
+        b'{"nbformat": NaN, "cells": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}",
     ],
     ids=lambda data: repr(data[:20]),
 )
@@ -223,6 +225,12 @@ def test_hostile_json_is_refused_by_name_and_at_once(data: bytes) -> None:
     with pytest.raises(UnreadableError, match="must be a notebook"):
         cells_of(data, "a.ipynb")
     assert time.process_time() - start < 1
+
+
+def test_more_code_than_anyone_writes_is_refused() -> None:
+    with pytest.raises(UnreadableError, match="characters of code"):
+        cells_of(notebook("x = 1\n" * 1_000_000), "a.ipynb")
+    assert len(cells_of(notebook("x = 1\n" * 500_000), "a.ipynb")) == 1
 
 
 def test_outputs_and_metadata_are_never_built() -> None:
@@ -274,13 +282,13 @@ def test_files_are_found_and_strange_ones_refused(tmp_path: Path) -> None:
 def test_a_notebook_is_asked_for_its_chapter_and_for_what_it_defines() -> None:
     chapter = [e.name for e in core.chapter_exercises("trajectories")]
     cells = [f"def {name}(x):\n    pass" for name in chapter[1:]]
-    assert reading.questions_of(cells) == chapter
+    assert questions_of(cells) == chapter
     helper = [*cells, "softmax = lambda x: x"]
-    assert reading.questions_of(helper) == chapter  # a helper is no second chapter
-    assert reading.questions_of(helper, ["softmax"]) == ["softmax"]  # but an answer, where asked
-    assert reading.questions_of(helper, ["log_softmax"]) == []
+    assert questions_of(helper) == chapter  # a helper is no second chapter
+    assert questions_of(helper, ["softmax"]) == ["softmax"]  # but an answer, where asked
+    assert questions_of(helper, ["log_softmax"]) == []
     with pytest.raises(UnreadableError, match="must define a function"):
-        reading.questions_of(["softmax(3)", "print('def softmax')"])
+        questions_of(["softmax(3)", "print('def softmax')"])
 
 
 # --- results -----------------------------------------------------------------------------------
@@ -758,9 +766,16 @@ def test_honest_habits_cost_nothing(grader: Grader, tmp_path: Path) -> None:
 def test_a_function_cannot_carry_hidden_inputs_into_the_feedback(
     grader: Grader, tmp_path: Path
 ) -> None:
-    source = """seen = []
+    source = """import glob, os, tempfile
+places = [os.getcwd(), tempfile.gettempdir(), os.path.expanduser("~"), "/dev/shm", "/var/tmp"]
+seen = [open(f).read() for p in places for f in glob.glob(p + "/*kept*")]
 def softmax(logits):
     seen.append(repr(logits))
+    for p in places:
+        try:
+            open(p + "/kept.txt", "w").write(" ".join(seen))
+        except OSError:
+            pass
     raise type("E" + str(len(seen)), (Exception,), {})(" ".join(seen))
 """
     path = tmp_path / "a.ipynb"

@@ -15,7 +15,8 @@ from pgcourse import CHAPTERS
 from tests import equations
 
 ROOT = Path(__file__).parents[1]
-MODULES = [stem for stem in CHAPTERS if stem != "start"]
+# A missing module is reported once, with all that its chapter misses.
+MODULES = [stem for stem in CHAPTERS if (ROOT / f"pgcourse/{stem}.py").exists()]
 WINGS = ["environments", "plotting", "checks.core", "checks.wire", "checks.holder", "checks.show"]
 BASE = {"pgcourse", "pgcourse.arguments"}
 
@@ -48,14 +49,15 @@ def _is_module(name: str) -> bool:
 
 @pytest.mark.parametrize(("number", "stem"), list(enumerate(CHAPTERS)))
 def test_every_chapter_has_all_its_parts(number: int, stem: str) -> None:
-    assert [p for p in parts(number, stem) if not (ROOT / p).exists()] == []
+    missing = [part for part in parts(number, stem) if not (ROOT / part).exists()]
+    assert not missing, f"chapter {number:02d} misses " + ", ".join(missing)
 
 
 def test_no_part_belongs_to_an_unknown_chapter() -> None:
     names = {f"{i:02d}_{stem}" for i, stem in enumerate(CHAPTERS)}
     for folder in ("book", "exercises", "solutions"):
         there = {p.stem for p in (ROOT / folder).glob("[0-9][0-9]_*")}
-        assert there == names, folder
+        assert there <= names, folder
 
 
 @pytest.mark.parametrize("stem", MODULES)

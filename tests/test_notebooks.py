@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,9 +78,9 @@ def test_every_function_of_the_chapter_is_asked_for_and_hinted(name: str) -> Non
     code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     wanted = core.chapter_exercises(name[3:])
+    assert re.findall(r"^check\((\w+)\)", code, re.M) == [e.name for e in wanted]  # in this order
     for exercise in wanted:
         assert f"def {exercise.name}(" in code
-        assert f"check({exercise.name})" in code
         assert f"`{exercise.name}(" in text
     for level in (1, 2, 3):
         assert text.count(f"<summary>Hint {level}") == len(wanted)

@@ -295,18 +295,19 @@ def run_cell(source: str, number: int, namespace: dict[str, Any]) -> str:
     """
     try:
         code = _compiled(source, f"<cell {number}>")
-        coroutine = eval(code, namespace)
-        if code.co_flags & inspect.CO_COROUTINE:
-            asyncio.run(coroutine)
+        try:
+            coroutine = eval(code, namespace)
+            if code.co_flags & inspect.CO_COROUTINE:
+                asyncio.run(coroutine)
+        finally:
+            builtins.__dict__.update(_BUILTINS)  # before any is needed: a cell can delete them
     except BaseException as error:
         return f"{type(error).__name__}: {_said(error)}"
-    finally:
-        builtins.__dict__.update(_BUILTINS)  # by attributes only: a cell can delete any builtin
     return ""
 
 
 def _compiled(source: str, name: str) -> CodeType:
-    """Compile a cell; only what is no Python goes through IPython, for magics cost a millisecond."""
+    """Compile a cell; only what is no Python goes through IPython, which costs a millisecond."""
     try:
         code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError:

@@ -595,4 +595,4 @@ def _hundred_terms(P: Any, d0: Any, pi: Any, gamma: float) -> Any:
     return _cut_after(100, P, d0, pi, gamma)
 
 
-EXERCISES = (ENUMERATE, PROB, RETURN, VISITATION)
+EXERCISES = (PROB, ENUMERATE, RETURN, VISITATION)

@@ -8,7 +8,8 @@ from pathlib import Path
 from pgcourse.checks import core
 from pgcourse.checks.holder import Remote
 from pgcourse.grading import reading
-from pgcourse.grading.reading import LARGEST, questions_of
+from pgcourse.grading.finding import questions_of
+from pgcourse.grading.reading import LARGEST
 
 
 def code_cells(path: Path) -> list[str]:

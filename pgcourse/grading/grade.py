@@ -13,7 +13,7 @@ import functools
 import hashlib
 import textwrap
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ import pgcourse
 from pgcourse import CHAPTERS
 from pgcourse.checks import core, show
 from pgcourse.grading import reading
-from pgcourse.grading.reading import Found, UnreadableError
+from pgcourse.grading.finding import Found, questions_of
+from pgcourse.grading.reading import UnreadableError
 from pgcourse.grading.results import Line, Result, Shown
 from pgcourse.grading.sandbox import IsolationError, Warm, Worker
 from pgcourse.grading.specification import Specification
@@ -72,44 +73,51 @@ class Grader:
 
     def grade(self, task: Task) -> Line | None:
         """Return the file's line, or None if the one that is known still holds."""
-        found, start = task.found, time.perf_counter()
-        line = functools.partial(Line, found.name, found.student)
-        reason = found.ignored or found.refused
-        try:
-            data = b"" if reason else reading.read(found.path, self.specification.notebook_bytes)
-        except UnreadableError as error:
-            reason, data = str(error), b""
+        start = time.perf_counter()
+        line = self._line(task)
+        spent = round(time.perf_counter() - start, 3)
+        return msgspec.structs.replace(line, seconds=spent) if line else None
+
+    def _line(self, task: Task) -> Line | None:
+        found = task.found
+        data, reason = self._read(found)
         key = key_of(data or reason.encode(), self.specification)
         if key == task.known:
             return None
+        line = functools.partial(Line, found.name, found.student, key)
         if reason:
-            return line(key, "ignored" if found.ignored else "unreadable", reason)
+            return line("ignored" if found.ignored else "unreadable", reason)
         try:
-            cells = reading.cells_of(data, found.name)
-            asked = reading.questions_of(cells, [q.function for q in self.specification.questions])
-        except UnreadableError as error:
-            return line(key, "unreadable", str(error))
-        judged = [q for q in asked if not task.only or q in task.only]
-        try:
-            results, notes = self._judged(cells, judged)
+            return self._graded(reading.cells_of(data, found.name), task.only, line)
         except IsolationError:
             raise
-        except RuntimeError as error:
-            return line(key, "unreadable", f"the sandbox broke: {error}", asked)
+        except UnreadableError as error:
+            return line("unreadable", str(error))
+        except Exception as error:  # whatever one file provokes, the others are graded
+            return line("unreadable", f"could not be graded: {error!r}"[:LONGEST])
+
+    def _read(self, found: Found) -> tuple[bytes, str]:
+        """Return the bytes of a file, or why there are none."""
+        if told := found.ignored or found.refused:
+            return b"", told
+        try:
+            return reading.read(found.path, self.specification.notebook_bytes), ""
+        except UnreadableError as error:
+            return b"", str(error)
+
+    def _graded(self, cells: list[str], only: Collection[str], line: Callable[..., Line]) -> Line:
+        asked = questions_of(cells, [q.function for q in self.specification.questions])
+        judged = [q for q in asked if not only or q in only]
+        try:
+            results, notes = self._judge(cells, judged)
+        except IsolationError:
+            raise
+        except RuntimeError:  # the warm process itself is gone: once more, with a new one
+            self.close()
+            results, notes = self._judge(cells, judged)
         layers = [layer.name for layer in self.warm.layers if layer.in_force]
         without = [f"{x.name}: {x.why_not}" for x in self.warm.layers if not x.in_force]
-        spent = round(time.perf_counter() - start, 3)
-        return line(key, "graded", "", asked, results, notes, layers, without, spent)
-
-    def _judged(self, cells: list[str], asked: Collection[str]) -> tuple[list[Result], list[str]]:
-        """Judge; where the warm process itself is gone, once more with a new one."""
-        try:
-            return self._judge(cells, asked)
-        except IsolationError:
-            raise
-        except RuntimeError:
-            self.close()
-            return self._judge(cells, asked)
+        return line("graded", "", asked, results, notes, layers, without)
 
     def _judge(self, cells: list[str], asked: Collection[str]) -> tuple[list[Result], list[str]]:
         results: list[Result] = []

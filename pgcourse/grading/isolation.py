@@ -9,6 +9,7 @@ import contextlib
 import mmap
 import os
 import resource
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -79,7 +80,7 @@ class Plan(msgspec.Struct, frozen=True):
         limits: of a submission.
         grader: process id of the trusted side.
         secret: a file that no worker may read.
-        omit: layers not to use.
+        omit: layers not to use; `preload`, to start at once and be slow later.
         forks: whether one process serves many workers, or becomes the first.
     """
 
@@ -130,8 +131,8 @@ def set_limits(limits: Limits, tasks: int, held: int) -> None:
 
 
 def drop_user(user: int) -> None:
-    """Become an ordinary user, for good, if root started this process."""
-    if os.geteuid() == 0:
+    """Become an ordinary user, for good, if root started this process and there is another."""
+    if os.geteuid() == 0 and user != 0:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
@@ -256,7 +257,15 @@ def _namespaces_hold(plan: Plan) -> None:
 def enter(plan: Plan) -> None:
     """Enter the namespaces with what may be read."""
     roots = [*plan.roots, *DEVICES, plan.inside()]
-    namespaces.enter(roots, plan.hidden, os.path.join(plan.folder, "root"))
+    namespaces.enter(roots, plan.hidden, os.path.join(plan.folder, "root"), partial(tidy, plan))
+
+
+def tidy(plan: Plan) -> None:
+    """Remove the folder if the grader is gone, which else does so itself."""
+    try:
+        os.kill(plan.grader, 0)
+    except ProcessLookupError:
+        shutil.rmtree(plan.folder, ignore_errors=True)
 
 
 def own_files(plan: Plan, chapter: str) -> None:

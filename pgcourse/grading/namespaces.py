@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 NEW_MOUNTS, NEW_NAMES, NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 NEW_USERS, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
@@ -19,7 +19,11 @@ READ_ONLY, NO_SUID, NO_DEVICES, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 4096, 16384,
 SHARED_MEMORY = "/dev/shm"
 DETACH, CURRENT_FOLDER = 2, -100
 PARENT_DIES, DUMPABLE, SUBREAPER = 1, 4, 36
-MOUNT_ATTRIBUTES, PIVOT_ROOT, ATTRIBUTES_BELOW = 442, {"x86_64": 155}.get(os.uname().machine, 41), 0x8000
+MOUNT_ATTRIBUTES, PIVOT_ROOT, ATTRIBUTES_BELOW = (
+    442,
+    {"x86_64": 155}.get(os.uname().machine, 41),
+    0x8000,
+)
 SET_CAPABILITIES = {"x86_64": 126}.get(os.uname().machine, 91)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,41 +54,46 @@ def _freeze(target: str) -> None:
     _checked(f"read-only {target}", _libc.syscall(call, *arguments, attributes, size))
 
 
-def enter(roots: Iterable[str], hidden: Iterable[str], new_root: str) -> None:
+def enter(
+    roots: Iterable[str], hidden: Iterable[str], new_root: str, afterwards: Callable[[], None]
+) -> None:
     """Move this process into its own namespaces; it goes on as a child, and its parent waits.
 
     Args:
         roots: folders and files that stay readable.
         hidden: folders of which nothing stays.
         new_root: an empty folder to build on.
+        afterwards: called outside, when everything inside has ended.
 
     Raises:
         OSError: the kernel, or who runs this machine, does not allow it.
     """
     user, group, root = os.geteuid(), os.getegid(), os.geteuid() == 0
-    separate = NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES | NEW_PIDS
+    separate = NEW_NETWORK | NEW_IPC | NEW_NAMES | NEW_PIDS
     _unshare(separate if root else separate | NEW_USERS)
     if not root:
         maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
         for name, text in maps.items():
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
-    go_on_as_first_process()
+    go_on_as_first_process(afterwards)
+    _unshare(NEW_MOUNTS)  # now, so that the parent keeps its files
     _change_root(roots, hidden, new_root)
 
 
-def go_on_as_first_process() -> None:
+def go_on_as_first_process(afterwards: Callable[[], None]) -> None:
     """Fork; the parent only waits, holding no file open, and ends with the child."""
-    parent = os.getpid()
     if (child := os.fork()) != 0:
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+        status = os.waitpid(child, 0)[1]
+        afterwards()
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     end_with_parent()
-    if os.getppid() not in {0, parent}:
-        os._exit(1)
 
 
 def _control(option: int, value: int) -> None:
+    if os.uname().sysname != "Linux":
+        return
     zero = ctypes.c_ulong(0)
     _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero)
 

@@ -51,7 +51,12 @@ def hidden() -> list[str]:
     package = Path(pgcourse.__file__).resolve().parent
     found = {package}
     for entry in map(Path, sys.path):
-        for pattern in ("pgcourse", "pgcourse-*.*-info", "pgcourse.egg-*", "__editable__*pgcourse*"):
+        for pattern in (
+            "pgcourse",
+            "pgcourse-*.*-info",
+            "pgcourse.egg-*",
+            "__editable__*pgcourse*",
+        ):
             found |= {p.resolve() for p in entry.glob(pattern)}
     if package.parent.name not in SITES:
         found.add(package.parent)

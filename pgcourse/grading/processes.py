@@ -71,7 +71,7 @@ class Processes:
 
     def _all(self) -> Iterator[dict[str, str]]:
         for name in filter(str.isdecimal, os.listdir(self.proc) if self.proc >= 0 else []):
-            if status := self._status(name):
+            if "PPid" in (status := self._status(name)):
                 yield status
 
     def _status(self, pid: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Reading: from a folder of whatever students handed in to the cells of their notebooks.
+"""Reading: from a file that was handed in to the source of its cells.
 
-Data flow: folder -> Found ... -> bytes -> cells.
+Data flow: path -> bytes -> cells.
 
 Only the source of code cells is taken from a file. Outputs, metadata, tags and identifiers are
 never even built; nothing here runs, imports or follows what a student wrote.
@@ -13,116 +13,23 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
-from pgcourse import CHAPTERS
-from pgcourse.checks import core
-
-SUFFIXES = (".ipynb", ".py")
 LARGEST = 20 * 2**20  # bytes; a larger file is refused before it is parsed
-DEEPEST = 12  # folders below a student's
-STEMS = "|".join(f"{i:02d}_{stem}" for i, stem in enumerate(CHAPTERS))
+MOST_CODE = 5 * 2**20  # characters of code in one file, outputs and text not counted
 MARKER = re.compile(r"^#[ \t]*(?:%%(?P<kind>.*)|In ?\[[\d ]*\]:?[ \t]*)$", re.M)
-BINDS = re.compile(
-    r"^[ \t]*(?:async +)?(?:def +(\w+) *\(|class +(\w+)|(\w+) *(?::[^=\n]+)?=(?!=))", re.M
-)
 
 
 class UnreadableError(ValueError):
     """A file cannot be read as a notebook; the message says why."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """A file that was handed in.
-
-    Args:
-        path: where it is.
-        name: its path below the folder of submissions, printable.
-        student: whose it is: the first folder, or the name of the file without the chapter's.
-        modified: seconds since 1970, as the file says.
-        ignored: why it is no notebook, if so.
-        refused: why it is not opened, if so.
-    """
-
-    path: str
-    name: str
-    student: str
-    modified: float = 0.0
-    ignored: str = ""
-    refused: str = ""
-
-
-def find(root: Path) -> Iterator[Found]:
-    """Yield every file below a folder in the order of names, and each folder without any.
-
-    Links are not followed: what one leads to was not handed in.
-
-    Raises:
-        OSError: the folder itself cannot be listed.
-    """
-    if not root.is_dir():
-        yield _found(root, root.name, student_of(root.name))
-        return
-    for entry in sorted(os.scandir(root), key=lambda e: os.fsencode(e.name)):
-        name = printable(entry.name)
-        if entry.is_dir(follow_symlinks=False):
-            inside = list(_below(Path(entry.path), name, name, DEEPEST))
-            yield from inside or [Found(entry.path, name, name, ignored="an empty folder")]
-        else:
-            yield _found(Path(entry.path), name, student_of(name))
-
-
-def _below(folder: Path, name: str, student: str, depth: int) -> Iterator[Found]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
-    except OSError as error:
-        yield Found(str(folder), name, student, refused=f"a folder: {error.strerror}")
-        return
-    for entry in entries:
-        inner = f"{name}/{printable(entry.name)}"
-        if not entry.is_dir(follow_symlinks=False):
-            yield _found(Path(entry.path), inner, student)
-        elif depth:
-            yield from _below(Path(entry.path), inner, student, depth - 1)
-        else:
-            yield Found(entry.path, inner, student, refused="a folder too deep")
-
-
-def _found(path: Path, name: str, student: str) -> Found:
-    try:
-        info = path.lstat()
-    except OSError as error:
-        return Found(str(path), name, student, refused=str(error.strerror))
-    told = Found(str(path), name, student, info.st_mtime, refused=_kind(info.st_mode))
-    parts = name.split("/")
-    if any(p.startswith(".") or p in {"__pycache__", "__MACOSX"} for p in parts):
-        return Found(str(path), name, student, ignored="a hidden file, or a copy made by a tool")
-    if not told.refused and not name.lower().endswith(SUFFIXES):
-        return Found(str(path), name, student, ignored=f"neither {' nor '.join(SUFFIXES)}")
-    return told
-
-
-def _kind(mode: int) -> str:
+def kind_of_file(mode: int) -> str:
+    """Return why a file of this mode is not read, if so."""
     if stat.S_ISREG(mode):
         return ""
     return "a link, which is not followed" if stat.S_ISLNK(mode) else "not a regular file"
-
-
-def printable(name: str) -> str:
-    """Return a file's name with bytes that are no text written out."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def student_of(name: str) -> str:
-    """Return the student of a file that lies in a flat folder: `alice_01_mdp.ipynb` is alice's."""
-    stem = re.sub(r"( ?\(\d+\)|-Copy\d+)$", "", name.rpartition(".")[0] or name)
-    rest = re.sub(rf"[\s_.-]*({STEMS})[\s_.-]*", "", stem)
-    return rest if re.search(r"\w", rest) else stem
 
 
 def read(path: str, largest: int) -> bytes:
@@ -134,7 +41,7 @@ def read(path: str, largest: int) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
-            if reason := _kind(os.fstat(file.fileno()).st_mode):
+            if reason := kind_of_file(os.fstat(file.fileno()).st_mode):
                 raise UnreadableError(reason)
             data = file.read(largest + 1)
     except OSError as error:
@@ -154,6 +61,8 @@ def cells_of(data: bytes, name: str) -> list[str]:
     """
     text = _text(data)
     sources = _notebook(text) if name.lower().endswith(".ipynb") else _script(text)
+    if sum(map(len, sources)) > MOST_CODE:
+        raise UnreadableError(f"must have at most {MOST_CODE} characters of code, got more")
     return [s for source in sources if (s := _clean(source)).strip()]
 
 
@@ -224,28 +133,3 @@ def _script(text: str) -> list[str]:
         if not re.search(r"\[(markdown|md|raw)\]", mark["kind"] or ""):
             cells.append(text[mark.end() : stop])
     return cells
-
-
-def questions_of(cells: list[str], questions: Sequence[str] = ()) -> list[str]:
-    """Return the functions that a notebook is asked for, in the book's order.
-
-    Those are all functions of each chapter that it is about, and among `questions` those that it
-    defines. A notebook is about the chapters of which it defines at least half of the functions,
-    or else about the one of which it defines the largest share.
-
-    Raises:
-        UnreadableError: it defines none.
-    """
-    bound = {name for match in BINDS.findall("\n".join(cells)) for name in match if name}
-    shares: dict[str, float] = {}
-    for stem in CHAPTERS:
-        names = [e.name for e in core.chapter_exercises(stem)]
-        shares[stem] = len(bound.intersection(names)) / max(len(names), 1)
-    enough = min(0.5, max(shares.values()))
-    if not enough:
-        raise UnreadableError("must define a function of an exercise, got none")
-    about = {
-        n for n, e in core.exercises().items() if shares[CHAPTERS[core.chapter_of(n)]] >= enough
-    }
-    asked = set(questions) & (about | bound) if questions else about
-    return [name for name in core.exercises() if name in asked]

@@ -14,9 +14,9 @@ import msgspec
 from tqdm import tqdm
 
 from pgcourse.checks import core
-from pgcourse.grading import feedback, reading
+from pgcourse.grading import feedback
+from pgcourse.grading.finding import Found, find
 from pgcourse.grading.grade import Task
-from pgcourse.grading.reading import Found
 from pgcourse.grading.results import Line, Store
 from pgcourse.grading.scores import Grades, students
 from pgcourse.grading.specification import Specification, load
@@ -91,7 +91,7 @@ def _found(order: Order) -> list[Found]:
         raise OrderError(f"SUBMISSIONS must be a folder, got {order.submissions}")
     if root == out or root in out.parents:
         raise OrderError(f"DIR must lie outside of SUBMISSIONS, got {order.out}")
-    if not (found := list(reading.find(root))):
+    if not (found := list(find(root))):
         raise OrderError(f"SUBMISSIONS must hold files, got none in {order.submissions}")
     names = {f.student for f in found} | {f.name for f in found} | core.exercises().keys()
     if unknown := [name for name in order.only if name not in names]:

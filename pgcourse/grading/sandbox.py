@@ -34,7 +34,6 @@ from pgcourse.checks.wire import (
     Other,
     Raised,
     Request,
-    Returned,
     Unusable,
     Value,
     decode,
@@ -51,6 +50,7 @@ START_SECONDS = 120.0
 OBEY_SECONDS = 30.0
 ORDINARY_USERS = range(61184, 65520)  # systemd's range for users that exist for a while
 PROGRAM = "import sys; sys.path[:] = {path!r}; from pgcourse.grading.warm import main; main()"
+NOBODY = 65534
 KEPT_VARIABLES = {"LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"}
 DEEPEST = 8  # list in a list in a list ...: no answer that can be right goes deeper
 
@@ -104,7 +104,7 @@ class Warm:
             self.plan = self._plan()
             self._start()
         except BaseException:
-            self.close()
+            self.close(patience=0)
             raise
 
     def _plan(self) -> Plan:
@@ -118,7 +118,7 @@ class Warm:
             hidden=hidden,
             whole=whole,
             listed=listed,
-            user=os.geteuid() or ORDINARY_USERS[os.getpid() % len(ORDINARY_USERS)],
+            user=os.geteuid() or _ordinary_user(),
             limits=self.limits,
             grader=os.getpid(),
             secret=str(stub.PACKAGE / "checks" / "core.py"),
@@ -140,16 +140,20 @@ class Warm:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_SECONDS
-        try:
-            self.control.send(msgspec.msgpack.encode(self.plan), deadline)
-            frame = self.control.receive(2**16, deadline)
-        except (OSError, EOFError):
-            raise IsolationError("the warm process must start, but it broke off") from None
-        self.layers = tuple(msgspec.msgpack.decode(frame, type=list[Layer]))
-        _demand(self.require, self.layers)
+        self._greet(time.monotonic() + START_SECONDS)
         if not {x.name for x in self.layers if x.in_force} & {"landlock", "namespaces"}:
             namespaces.hide_memory()  # the last line: one user's processes may read each other
+
+    def _greet(self, deadline: float) -> None:
+        """Say what is planned, hear which layers hold, and wait until it is warm."""
+        try:
+            self.control.send(msgspec.msgpack.encode(self.plan), deadline)
+            frame = self.control.receive(CHUNK, deadline)
+            self.layers = tuple(msgspec.msgpack.decode(frame, type=list[Layer]))
+            _demand(self.require, self.layers)
+            self.control.receive(0, deadline)
+        except (OSError, EOFError):
+            raise IsolationError("the warm process must start, but it broke off") from None
 
     def worker(self, cells: Sequence[str], chapter: str) -> Worker:
         """Return a worker for one notebook of `chapter`; the worker before it ends."""
@@ -174,9 +178,7 @@ class Warm:
 
     def end_worker(self) -> None:
         """Have the worker ended, with everything that it started; do not wait for it."""
-        if not self.plan.forks:
-            self._stop()
-        elif self.process is not None and not self._tell("", []):
+        if not self.plan.forks or (self.process is not None and not self._tell("", [])):
             self._stop()
 
     def _tell(self, chapter: str, lines: list[int]) -> bool:
@@ -198,22 +200,22 @@ class Warm:
             return False
         return True
 
-    def _stop(self) -> None:
-        """End the process, which ends its worker first if it can."""
+    def _stop(self, patience: float = OBEY_SECONDS) -> None:
+        """End the process, which ends its worker first if it has the time."""
         if self.process is None:
             return
         self.control.close()
         try:
-            self.process.wait(OBEY_SECONDS if self.plan.forks else 0.0)
+            self.process.wait(patience if self.plan.forks else 0)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.process = None
 
-    def close(self) -> None:
+    def close(self, patience: float = OBEY_SECONDS) -> None:
         """End the warm process and remove its folder."""
-        self._stop()
+        self._stop(patience)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Warm:
@@ -234,7 +236,24 @@ def _demand(require: str | None, layers: Sequence[Layer]) -> None:
     missing = [x for x in layers if x.name in DEMANDS[require] and not x.in_force]
     if missing:
         reasons = "; ".join(f"{x.name}: {x.why_not}" for x in missing)
-        raise IsolationError(f"isolation must be {require}, but some layers do not hold ({reasons})")
+        raise IsolationError(
+            f"isolation must be {require}, but some layers do not hold ({reasons})"
+        )
+
+
+def _ordinary_user() -> int:
+    """Return a user id that workers of root can take: their own, or nobody's, or none but root's.
+
+    In a container not every number exists.
+    """
+    own = ORDINARY_USERS[os.getpid() % len(ORDINARY_USERS)]
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            maps = [[int(x) for x in line.split()] for line in file]
+    except OSError:
+        return own
+    there = (user for user in (own, NOBODY) if any(a <= user < a + n for a, _, n in maps))
+    return next(there, 0)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -303,7 +322,7 @@ class Worker:
             self._exchange(requests, answers)
         except TimeoutError:
             self._drop()
-            answers.append(Raised("TimeoutError", self._too_slow()))
+            answers.append(Raised("TimeoutError", self._too_slow_text()))
         except (OSError, EOFError, BrokenError, ValueError, RecursionError):
             self._drop()
             answers.append(Raised("EOFError", "the process that ran the function broke off"))
@@ -311,7 +330,7 @@ class Worker:
         self.spent |= isinstance(last, Raised) and "memory" in f"{last.type} {last.message}".lower()
         return answers
 
-    def _too_slow(self) -> str:
+    def _too_slow_text(self) -> str:
         if time.monotonic() > self.until:
             return f"the notebook used up its {self.limits.submission_seconds:g} s"
         return f"no answer within {self.limits.call_seconds:g} s"

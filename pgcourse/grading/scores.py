@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pgcourse.checks import core
-from pgcourse.grading.reading import Found
+from pgcourse.grading.finding import Found
 from pgcourse.grading.results import Line, Result, Store
 from pgcourse.grading.specification import Question, Specification
 from pgcourse.grading.texts import cell

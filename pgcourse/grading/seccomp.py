@@ -17,8 +17,11 @@ import struct
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
 NEWEST = 462  # mseal, Linux 6.10; from 424 on all machines share the numbers
 
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+Numbers = tuple[int | None, int | None]  # of a call, on x86-64 and in the shared table
+
 # Each name is followed by its number on x86-64 and in the shared table; None: not there.
-REFUSED = {
+REFUSED: dict[str, Numbers] = {
     # talking to anything outside, starting another program
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
     "accept": (43, 202), "accept4": (288, 242), "execve": (59, 221), "execveat": (322, 281),
@@ -52,7 +55,7 @@ REFUSED = {
 
 # These would reach files outside the scratch folder, where Landlock does not look; honest code
 # that copies a file calls them and may go on.
-PRETENDED = {
+PRETENDED: dict[str, Numbers] = {
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
     "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
@@ -67,15 +70,14 @@ OWN = {
     "sched_setattr": (314, 274, 0), "setpriority": (141, 140, 1), "ioprio_set": (251, 30, 1),
 }  # fmt: skip
 SIGNALS = {"kill": (62, 129, 0), "tgkill": (234, 131, 0), "tkill": (200, 130, 0)}
-FORK, VFORK, CLONE, CLONE3, SOCKETPAIR = (57, None), (58, None), (56, 220), (435, 435), (53, 199)
+FORK, VFORK = (57, None), (58, None)
+CLONE, CLONE3, SOCKETPAIR = (56, 220), (435, 435), (53, 199)
 NEW_NAMESPACE, THREAD, STREAM, TYPE = 0x7E020000, 0x00010000, 1, 0xF
 
 LOAD, EQUAL, ABOVE, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in what the filter sees of a call
 SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
-
-Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
 def program(machine: str, alone: bool) -> list[Instruction]:
@@ -89,15 +91,12 @@ def program(machine: str, alone: bool) -> list[Instruction]:
     lines = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, ARCHITECTURES[machine])]
     lines += [(RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
     lines += [(ABOVE, 0, 1, NEWEST), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
-    refused, own = list(REFUSED.values()), list(OWN.values())
-    if alone:
-        refused, own = [*refused, FORK, VFORK], [*own, *SIGNALS.values()]
-    for call in refused:
-        lines += _answer(call[column], REFUSE | errno.EPERM)
-    for call in PRETENDED.values():
-        lines += _answer(call[column], REFUSE)
-    for call in own:
-        lines += _only_own(call[column], call[2])
+    for numbers in [*REFUSED.values(), *((FORK, VFORK) if alone else ())]:
+        lines += _answer(numbers[column], REFUSE | errno.EPERM)
+    for numbers in PRETENDED.values():
+        lines += _answer(numbers[column], REFUSE)
+    for *pair, position in [*OWN.values(), *(SIGNALS.values() if alone else ())]:
+        lines += _only_own(pair[column], position)
     lines += _answer(CLONE3[column], REFUSE | errno.ENOSYS)  # its flags cannot be seen: use clone
     lines += _clone(CLONE[column], alone)
     lines += _stream_pairs(SOCKETPAIR[column])

@@ -8,7 +8,6 @@ Points stand here and nowhere else: nothing that a student hands in can carry an
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,19 +15,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 
 from pgcourse import CHAPTERS
 from pgcourse.checks import core
 from pgcourse.grading.reading import LARGEST
 from pgcourse.grading.sandbox import Limits
+from pgcourse.grading.source import Source, SpecificationError
+
+__all__ = ["Late", "Question", "Specification", "SpecificationError", "load"]
 
 Points = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class SpecificationError(ValueError):
-    """The specification cannot be used; the message says where and why."""
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,7 +130,7 @@ def load(path: Path) -> Specification:
         SpecificationError: with file, line, key, condition and value.
     """
     source = Source(path)
-    written = source.convert()
+    written: Written = source.convert({"": Written, "questions": Question, "late": Late})
     due = source.time(written.due, "due") if written.due else None
     if written.late and due is None:
         raise source.error("late", "stand beside a due date", "none")
@@ -210,118 +207,3 @@ def _submitted(source: Source, path: Path) -> dict[str, datetime]:
             }
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise source.error("submitted", "be a table that can be read", str(error)) from None
-
-
-# --- the file, and where in it -----------------------------------------------------------------
-
-
-class Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without its own reading of dates, which loses the offset from UTC."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (the shape that the parent asks for)
-        first: [r for r in resolvers if r[0] != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-WORDS = {
-    "`float`": "a number",
-    "`int`": "a whole number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`array`": "a list",
-    "`object`": "a mapping",
-    "`str | object`": "a name or a mapping",
-    "`int | null`": "a whole number",
-    "`float | null`": "a number",
-    "`str | null`": "text",
-    "`object | null`": "a mapping",
-}
-
-
-class Source:
-    """A YAML file whose parts know their lines."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            loader = Loader(path.read_text(encoding="utf-8-sig"))
-            self.node = loader.get_single_node()
-            self._refuse_doubles(self.node)
-            self.value = loader.construct_document(self.node) if self.node else {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecificationError(
-                f"{path} must be a text that can be read, got {error}"
-            ) from None
-        except yaml.YAMLError as error:
-            line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-            what = getattr(error, "problem", None) or str(error)
-            raise SpecificationError(f"{path}:{line}: must be YAML, got: {what}") from None
-
-    def convert(self) -> Written:
-        """Return the content; every key, type and range as asked."""
-        if not isinstance(self.value, dict):
-            raise self.error("the file", "be a mapping of keys to values", self.value)
-        try:
-            return msgspec.convert(self.value, Written)
-        except msgspec.ValidationError as error:
-            raise self._translated(str(error)) from None
-
-    def error(self, key: str, condition: str, got: Any) -> SpecificationError:
-        """Say which key does not meet which condition, and where it stands."""
-        line = self._find(key)[0].start_mark.line + 1 if self.node else 1
-        shown = got if isinstance(got, str) else repr(got)
-        return SpecificationError(f"{self.path}:{line}: {key} must {condition}, got {shown:.200}")
-
-    def time(self, text: str, key: str) -> datetime:
-        """Read a date with time and offset."""
-        try:
-            when = datetime.fromisoformat(text.strip())
-        except (ValueError, AttributeError):
-            when = None
-        if when is None or when.tzinfo is None:
-            condition = "be a date with time and offset from UTC, as 2026-11-20T23:59:00+01:00"
-            raise self.error(key, condition, repr(text))
-        return when
-
-    def _translated(self, message: str) -> SpecificationError:
-        """Turn a message of the decoder into ours."""
-        what, _, where = message.partition(" - at ")
-        key = where.strip("`").removeprefix("$").removeprefix(".").split("[...]")[0]
-        if unknown := re.match(r"Object contains unknown field `(.*)`", what):
-            kind = Late if key == "late" else Question if key else Written
-            return self._at(f"{key}.{unknown[1]}", f"be one of {', '.join(kind.__struct_fields__)}")
-        if missing := re.match(r"Object missing required field `(.*)`", what):
-            return self.error(key, f"have the key {missing[1]}", "none")
-        condition = what.removeprefix("Expected ").split(", got ")[0]
-        for word, ours in WORDS.items():
-            condition = condition.replace(word, ours)
-        return self.error(key or "the file", f"be {condition}", self._find(key)[1])
-
-    def _at(self, key: str, condition: str) -> SpecificationError:
-        name = key.rpartition(".")[2]
-        error = self.error(key.strip("."), "", "")
-        line = str(error).split(": ", 1)[0]
-        return SpecificationError(f"{line}: a key must {condition}, got {name}")
-
-    def _find(self, key: str) -> tuple[yaml.Node, Any]:
-        """Return the node and the value of a key such as `questions[0].points`."""
-        node, value = self.node, self.value
-        for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key):
-            if index and isinstance(value, list):
-                node, value = node.value[int(index)], value[int(index)]
-            elif isinstance(value, dict) and name in value:
-                node = next(v for k, v in node.value if k.value == name)
-                value = value[name]
-        return node, value
-
-    def _refuse_doubles(self, node: yaml.Node | None) -> None:
-        if isinstance(node, yaml.MappingNode):
-            keys = [k.value for k, _ in node.value]
-            for (key, value), name in zip(node.value, keys, strict=True):
-                if keys.count(name) > 1:
-                    where = f"{self.path}:{key.start_mark.line + 1}"
-                    raise SpecificationError(f"{where}: key {name} must stand once, got it again")
-                self._refuse_doubles(value)
-        for part in node.value if isinstance(node, yaml.SequenceNode) else []:
-            self._refuse_doubles(part)

@@ -101,7 +101,10 @@ def on_cluster(
         ImportError: Dask is not installed.
         OSError: no scheduler answers.
     """
-    from distributed import Client, as_completed
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise ImportError("--scheduler needs more: pip install '.[dask]'") from None
 
     with Client(address) as client:
         futures = client.map(work, chunks, pure=False)

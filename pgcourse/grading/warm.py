@@ -30,28 +30,46 @@ from pgcourse.grading.processes import Processes, bytes_below, open_proc, use_la
 COMMAND = 64  # bytes of a command: a chapter, filled up with blanks
 TICK = 0.25  # seconds between two looks at a worker's memory
 
-PRELOADED = (
-    "numpy numpy.random numpy.linalg numpy.fft numpy.polynomial torch torch.nn.functional "
-    "torch.optim torch.distributions torch.func torch.utils.data gymnasium matplotlib.pyplot "
-    "IPython.display IPython.core.inputtransformer2 tqdm.auto scipy.stats scipy.special "
-    "scipy.linalg pandas asyncio dataclasses typing collections itertools functools math random "
-    "statistics copy time json re csv pathlib tempfile timeit pprint warnings logging "
-    "concurrent.futures multiprocessing fractions decimal"
-).split()
+PRELOADED = """
+    torch torch.func torch.utils.data gymnasium matplotlib.pyplot tqdm.auto
+    IPython.display IPython.core.inputtransformer2
+    asyncio concurrent.futures csv decimal fractions json multiprocessing pprint statistics
+    tempfile timeit unittest.mock
+"""
 
 
 def preload() -> None:
-    """Import what students import, and touch what is otherwise loaded at first use."""
+    """Import what students import, and do once what loads more at its first use."""
     import matplotlib as mpl
 
     mpl.use("Agg")
-    for name in PRELOADED:
+    for name in PRELOADED.split():
         with contextlib.suppress(ImportError):  # not every package is installed everywhere
             importlib.import_module(name)
+    rehearse()
+
+
+def rehearse() -> None:
+    """Train, sample, step and draw once: a first step of Adam alone imports for three seconds."""
+    import gymnasium
+    import matplotlib.pyplot as plt
     import torch
 
     torch.set_num_threads(1)
-    (torch.ones(2, requires_grad=True) ** 2).sum().backward()
+    net = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.Tanh())
+    adam = torch.optim.Adam(net.parameters())
+    policy = torch.distributions.Categorical(logits=net(torch.ones(3, 4)))
+    policy.log_prob(policy.sample()).sum().backward()  # type: ignore[no-untyped-call]
+    adam.step()
+    torch.func.vmap(torch.func.grad(torch.sum))(torch.ones(2, 2))
+    torch.linalg.solve(torch.eye(2), torch.ones(2))
+    gymnasium.make_vec("CartPole-v1", 2).reset(seed=0)
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], label="$x^2$")
+    axes.legend()
+    figure.canvas.draw()
+    plt.close(figure)
+    torch.manual_seed(int.from_bytes(os.urandom(4)))
 
 
 class Nursery:
@@ -68,8 +86,7 @@ class Nursery:
             self.own = os.pidfd_open(os.getpid())
         elif isolation.LINUX:
             namespaces.adopt_orphans()
-        if isolation.LINUX:
-            namespaces.hide_memory()
+        namespaces.hide_memory()
         self.processes = Processes(proc)
 
     def obey(self) -> None:
@@ -181,20 +198,24 @@ def settle(plan: Plan, chapter: str, mounted: bool) -> None:
 
 
 def main() -> None:
-    """Warm up, try the layers, say which hold, and obey."""
+    """Try the layers, say which hold, warm up, and obey."""
     control = Line(socket.socket(fileno=int(sys.argv[1])))
     plan = msgspec.msgpack.decode(control.receive(worker.LARGEST), type=Plan)
-    preload()
-    os.chown(plan.scratch, plan.user, -1)
+    with contextlib.suppress(OSError):  # a root without this right stays who it is
+        os.chown(plan.scratch, plan.user, -1)
     layers = isolation.probe(plan)
     empty(plan.scratch)
-    gc.collect()
-    gc.freeze()
-    if isolation.LINUX and "large pages" not in plan.omit:
+    control.send(msgspec.msgpack.encode(layers))
+    if "preload" not in plan.omit:
+        preload()
+        gc.collect()
+        gc.freeze()
+    if isolation.LINUX and "preload" not in plan.omit:
         use_large_pages()
     nursery = Nursery(control, plan, layers)
-    control.send(msgspec.msgpack.encode(layers))
+    control.send(b"")  # warm
     nursery.obey()
+    isolation.tidy(plan)
 
 
 if __name__ == "__main__":

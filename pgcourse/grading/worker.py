@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -66,7 +67,9 @@ def serve(fd: int) -> None:
     """Run the cells of the first frame, then answer requests until the other side closes."""
     line, own = Line(socket.socket(fileno=fd)), os.getpid()
     session = msgspec.msgpack.decode(line.receive(LARGEST), type=Session)
-    namespace = notebook_namespace()
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    namespace = vars(main)
+    namespace |= notebook_namespace()
     for number, source in session.cells:
         problem = "TimeoutError: the cell did not end in time"
         with contextlib.suppress(TimeoutError), time_limit(session.cell_seconds):
@@ -143,15 +146,16 @@ class State:
     """What the cells left, and no call shall change for the next: folder, default type."""
 
     def __init__(self) -> None:
-        self.torch: Any = sys.modules["torch"]
-        self.dtype = self.torch.get_default_dtype()
+        self.torch: Any = sys.modules.get("torch")
+        self.dtype = self.torch and self.torch.get_default_dtype()
         self.recursion = sys.getrecursionlimit()
         with contextlib.suppress(OSError):
             self.folder = os.getcwd()
 
     def restore(self) -> None:
         """Put it back."""
-        self.torch.set_default_dtype(self.dtype)
+        if self.torch:
+            self.torch.set_default_dtype(self.dtype)
         sys.setrecursionlimit(self.recursion)
         with contextlib.suppress(OSError, AttributeError):
             os.chdir(self.folder)
