@@ -34,7 +34,7 @@ from pgcourse.checks import core
 from pgcourse.checks.holder import Holder, run_cells
 from pgcourse.checks.wire import Raised, Request, Returned, encode
 from pgcourse.grading.isolation import Limits
-from pgcourse.grading.reading import printable
+from pgcourse.grading.finding import printable
 from pgcourse.grading.sandbox import Warm
 from tests.corpus import Case, attacks, faulty, files, honest, wrong
 from tests.test_grading import by_value  # noqa: F401 (a fixture)
