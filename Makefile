@@ -15,7 +15,7 @@ export OPENBLAS_NUM_THREADS = 1
 export TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chapters book test lab grade exercises exercises-check lint counts clean distclean
+.PHONY: help setup chapters book test lab grade exercises exercises-check lint bench counts clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,9 @@ lint: setup ## format, lint, types, spelling
 	@"$(BIN)/ruff" check .
 	@"$(BIN)/mypy"
 	@"$(BIN)/codespell"
+
+bench: setup ## steps a second beside other libraries (needs: pip install '.[bench]')
+	@"$(BIN)/python" benchmarks/rollout.py
 
 counts: setup ## count what is checked: equations, answers, mutants
 	@"$(BIN)/pgcourse" counts

@@ -92,7 +92,7 @@ def cart_pole(state: Floats, actions: NDArray[Any]) -> Rules:
     """One step of CartPole-v1 in all lanes; `[4, N]` cart, speed, angle, turn."""
     _, speed, angle, turn = state
     cos, sin = np.cos(angle), np.sin(angle)
-    push = (20.0 * actions - 10.0 + 0.05 * np.square(turn) * sin) / 1.1
+    push = (FORCES[actions] + 0.05 * np.square(turn) * sin) / 1.1
     inertia = 0.5 * (4 / 3 - 0.1 * np.square(cos) / 1.1)
     turn_up = (9.8 * sin - cos * push) / inertia
     speed_up = push - 0.05 * turn_up * cos / 1.1
@@ -101,6 +101,7 @@ def cart_pole(state: Floats, actions: NDArray[Any]) -> Rules:
     return state, np.ones(len(cos)), far[0] | far[1]
 
 
+FORCES = np.array([-10.0, 10.0])
 CART_POLE_BOUNDS = np.array([[2.4], [24 * np.pi / 360]])
 
 

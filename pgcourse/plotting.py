@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from pgcourse.arguments import Floats
@@ -172,3 +173,36 @@ def intervals(means: Floats, halves: Floats, truth: float, ax: Axes) -> Axes:
     ax.set(yticks=[], ylabel="batches")
     ax.spines["left"].set_visible(False)
     return exact(truth, f"exact: {truth:.3f}", ax)
+
+
+def band(curves: Floats, label: str, ax: Axes) -> Axes:
+    """Show the mean of K curves `[K, n]`, 2 to 13, with its 95 % interval (Student's t)."""
+    K, n = curves.shape
+    if not 2 <= K <= len(T_95) + 1:
+        raise ValueError(f"curves must be 2 to {len(T_95) + 1}, got {K}")
+    half = T_95[K - 2] * curves.std(axis=0, ddof=1) / np.sqrt(K)
+    mean, x = curves.mean(axis=0), np.arange(n)
+    (line,) = ax.plot(x, mean, label=f"{label}, mean of {K} seeds with 95 % band")
+    ax.fill_between(x, mean - half, mean + half, color=line.get_color(), alpha=0.25, linewidth=0)
+    return ax
+
+
+# 97.5 % points of Student's t for 1, 2, ... degrees of freedom.
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)
+
+
+def balancing(states: Floats, times: ArrayLike, ax: Axes) -> Axes:
+    """Draw CartPole side by side at some times: `states [n, 4]`, `times [n]` (steps)."""
+    for i, (state, t) in enumerate(zip(states, np.asarray(times), strict=True)):
+        x, angle = 1.6 * i + 0.25 * state[0], state[2]  # the track is drawn a quarter as long
+        ax.plot([1.6 * i - 0.6, 1.6 * i + 0.6], [0, 0], color="black", linewidth=0.8, linestyle="-")
+        ax.add_patch(Rectangle((x - 0.22, 0), 0.44, 0.2, facecolor=BLUE))
+        tip = x + np.sin(angle), 0.2 + np.cos(angle)
+        ax.plot([x, tip[0]], [0.2, tip[1]], color=ORANGE, linewidth=4, linestyle="-")
+        ax.text(1.6 * i, -0.18, f"{t}", ha="center", va="top")
+    ax.set(xlim=(-0.8, 1.6 * len(states) - 0.8), ylim=(-0.5, 1.4), yticks=[], xticks=[])
+    ax.set_aspect("equal")
+    ax.set_xlabel("time (steps)")
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax

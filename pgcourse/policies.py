@@ -18,7 +18,8 @@ Objective = Callable[[Floats], float]  # from parameters to a number
 
 def _as_array(name: str, values: ArrayLike, axes: str, least: int = 0) -> Floats:
     """Return finite numbers of any shape with at least `least` axes."""
-    axis_count = np.asarray(values, dtype=object).ndim  # a ragged list passes too
+    ragged = not isinstance(values, np.ndarray)  # a list may be, and passes here
+    axis_count = np.asarray(values, dtype=object if ragged else None).ndim
     return as_numbers(name, values, (None,) * max(axis_count, least), axes)
 
 

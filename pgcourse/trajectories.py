@@ -115,22 +115,32 @@ class Lanes:
     def reset(self, seed: int | None = None) -> None:
         """Begin a new episode in every lane."""
         self.states, _ = self.environment.reset(seed=seed)
-        self.waiting = np.zeros(len(self.states), dtype=bool)  # whose next row will be a phantom
+        self.playing = np.ones(len(self.states), dtype=bool)  # whose next row is no phantom
 
     def step(self, policy: Policy, noise: Array) -> Row:
         """Step all lanes; afterwards `states` holds what the policy is to see next."""
         states, actions = self.states, policy(self.states, noise)
         after, rewards, terminated, truncated, infos = self.environment.step(actions)
-        self.states, next_states, valid = after, after, ~self.waiting
+        self.states, next_states, valid = after, after, self.playing
         over = terminated | truncated
         if self.mode == "NEXT_STEP":
-            self.waiting = over
-        elif np.count_nonzero(over) and self.mode == "SAME_STEP":
-            next_states = after.copy()
-            next_states[over] = np.array(list(infos["final_obs"][over]))
-        elif np.count_nonzero(over):
+            self.playing = ~over
+        elif not np.count_nonzero(over):
+            pass
+        elif self.mode == "SAME_STEP":
+            next_states = _with_rows(after, over, infos["final_obs"])
+        else:
             self.states, _ = self.environment.reset(options={"reset_mask": over.copy()})
         return states, actions, rewards, next_states, terminated, truncated, valid
+
+
+def _with_rows(states: Array, over: Bools, final: Array) -> Array:
+    """Put what lanes that are over saw last into a copy of the states; others may be None there."""
+    if final.dtype != object:
+        return final  # ours: what every lane saw
+    states = states.copy()
+    states[over] = np.array(list(final[over]))
+    return states
 
 
 class _Rows:
@@ -243,27 +253,37 @@ def from_paths(mdp: MDP, states: Ints, actions: Ints) -> Trajectories:
 # --- estimates ---------------------------------------------------------------------------------
 
 
-def trajectory_gradients(trajectories: Trajectories, theta: ArrayLike, gamma: float) -> Floats:
-    """Return times score of each trajectory, the terms of {eq}`mc-estimator`; `[N, S, A]`.
+def returns(trajectories: Trajectories, gamma: float) -> Floats:
+    """Return of each trajectory `[N]`, {eq}`return` (reward).
 
     Args:
         trajectories: one episode a lane; `one_a_lane` sees to that.
-        theta: `[S, A]` logits of the tabular softmax that acted.
         gamma: discount.
 
     Raises:
         ValueError: a lane holds two episodes.
     """
-    theta = as_numbers("theta", theta, (None, None), "[S, A]")
     if (most := int(trajectories.ends.sum(axis=0).max())) > 1:
         raise ValueError(f"trajectories must hold one episode a lane, got {most}; see one_a_lane")
     rewards = np.where(trajectories.valid, trajectories.rewards, 0.0)
+    return discounted_return(rewards.T, gamma)
+
+
+def trajectory_gradients(trajectories: Trajectories, theta: ArrayLike, gamma: float) -> Floats:
+    """Return times score of each trajectory, the terms of {eq}`mc-estimator`; `[N, S, A]`.
+
+    Args:
+        trajectories: one episode a lane, as `returns` asks.
+        theta: `[S, A]` logits of the tabular softmax that acted.
+        gamma: discount.
+    """
+    theta, R = as_numbers("theta", theta, (None, None), "[S, A]"), returns(trajectories, gamma)
     t, i = np.nonzero(trajectories.valid)
     s, a = trajectories.states[t, i], trajectories.actions[t, i]
-    scores = np.zeros((rewards.shape[1], *theta.shape))
+    scores = np.zeros((len(R), *theta.shape))
     np.add.at(scores, (i, s), -softmax(theta)[s])
     np.add.at(scores, (i, s, a), 1.0)
-    terms: Floats = discounted_return(rewards.T, gamma)[:, None, None] * scores
+    terms: Floats = R[:, None, None] * scores
     return terms
 
 

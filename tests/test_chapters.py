@@ -49,6 +49,14 @@ def test_errors_warnings_and_cells_that_did_not_run_are_seen() -> None:
     assert len(complaints(new.new_notebook(cells=cells))) == 3
 
 
+def test_progress_is_kept_in_its_last_state_only() -> None:
+    new = nbformat.v4
+    output = new.new_output("stream", name="stdout", text="a\n\r1 of 2\r2 of 2\nb\r\n")
+    notebook = new.new_notebook(cells=[new.new_code_cell("run()", outputs=[output])])
+    execute.as_a_terminal_shows(notebook)
+    assert output.text == "a\n2 of 2\nb\r\n"
+
+
 def test_a_change_of_the_package_or_of_a_cell_asks_for_a_new_execution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

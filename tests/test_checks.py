@@ -14,7 +14,7 @@ import pytest
 import pgcourse.checks
 from pgcourse import CHAPTERS
 from pgcourse.checks import core, show, wire
-from pgcourse.checks.holder import Holder, Remote, read_frame
+from pgcourse.checks.holder import Callee, Holder, Remote, read_frame
 from tests import mutants, variants
 from tests.equivalent_mutants import EQUIVALENT
 
@@ -127,7 +127,7 @@ def test_a_branch_that_returns_nothing_is_seen() -> None:
 
 
 def test_an_answer_that_cannot_be_read_is_wrong() -> None:
-    class Forger:
+    class Forger(Callee):
         def answer(self, request: wire.Request) -> wire.Answer:
             return wire.Returned(wire.Array("float64", (2,), b"too short"))
 
@@ -158,6 +158,33 @@ def test_a_missing_gradient_is_a_named_mistake() -> None:
     assert judge(graded, lambda x: (x**2).detach()).mistake == "no gradient"
     assert judge(graded, lambda x: x.detach() * x).mistake == "no gradient"  # half of it
     assert judge(graded, lambda x: (x**2).detach().numpy()).mistake == "no gradient"
+
+
+def test_a_gradient_that_must_not_flow_is_a_named_mistake() -> None:
+    def two_inputs(rng: np.random.Generator) -> Any:
+        yield np.array([1.0, 2.0]), np.array([3.0, 4.0])
+        yield rng.normal(size=3), rng.normal(size=3)
+
+    weighed = core.Exercise(
+        "toy", lambda x, w: np.asarray(x) * w, two_inputs, gradient_of=(0,), blocked=(1,)
+    )
+    assert judge(weighed, lambda x, w: x * w.detach()).right
+    leaking = judge(weighed, lambda x, w: x * w)
+    assert leaking.mistake == "no stop-gradient"
+    assert judge(weighed, lambda x, w: x.detach() * w.detach()).mistake == "no gradient"
+    wrong_shape = judge(weighed, lambda x, w: (x * w.detach())[:1])
+    assert wrong_shape.difference is not None
+    assert wrong_shape.difference.stage == "shape"
+
+
+def test_an_answer_may_be_judged_by_what_it_does() -> None:
+    def positive(args: tuple[Any, ...], got: wire.Value) -> core.Difference | None:
+        good = (core.to_array(got)[0] > 0).all()
+        return None if good else core.Difference("value", "not positive")
+
+    free = core.Exercise("toy", lambda x: 1.0, toy_inputs, accepts=positive)
+    assert judge(free, lambda x: 17.0).right
+    assert not judge(free, lambda x: -1.0).right
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from tests import equations
 ROOT = Path(__file__).parents[1]
 # A missing module is reported once, with all that its chapter misses.
 MODULES = [stem for stem in CHAPTERS if (ROOT / f"pgcourse/{stem}.py").exists()]
-WINGS = ["environments", "plotting", "checks.core", "checks.wire", "checks.holder", "checks.show"]
+WINGS = ["environments", "experiments", "plotting"]
+WINGS += [f"checks.{name}" for name in ("core", "wire", "holder", "show")]
 BASE = {"pgcourse", "pgcourse.arguments"}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -68,6 +69,9 @@ def stamp(path: Path) -> str:
     digest = hashlib.sha256(cells.encode())
     digest.update((ROOT / "requirements.txt").read_bytes())
     digest.update(sys.version.encode())
+    if "reproductions/" in cells:
+        for data in sorted((path.parent / "reproductions").glob("*.csv")):
+            digest.update(data.read_bytes())
     for source in sorted((ROOT / "pgcourse").rglob("*.py")):
         part = source.relative_to(ROOT / "pgcourse").parts[0]
         if part not in NOT_CALLED_BY_CHAPTERS or "check" in cells:
@@ -92,10 +96,19 @@ def execute(path: Path, timeout: int) -> tuple[nbformat.NotebookNode, float, str
     return notebook, result.time, error
 
 
+def as_a_terminal_shows(notebook: nbformat.NotebookNode) -> None:
+    """Of a line that was written over again and again, such as progress, keep the last state."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = re.sub(r"[^\r\n]*\r(?!\n)", "", output.text)
+
+
 def store(path: Path, notebook: nbformat.NotebookNode, seconds: float) -> None:
     from jupyter_cache import get_cache
     from jupyter_cache.base import CacheBundleIn
 
+    as_a_terminal_shows(notebook)
     bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})
     get_cache(str(CACHE)).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
     EXECUTED.mkdir(parents=True, exist_ok=True)

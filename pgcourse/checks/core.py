@@ -94,6 +94,9 @@ class Exercise:
         compare: says how an answer differs from the right one.
         fresh: whether the result must share no memory with the arguments.
         gradient_of: positions of arguments whose gradient is checked too.
+        blocked: positions of arguments that require a gradient and must not get one.
+        accepts: says what is wrong with an answer to these arguments, where right answers are many
+            (a trained policy); without it an answer must be equal to the reference's.
         mistakes: named wrong answers, the most specific first; `mistake` adds one.
     """
 
@@ -103,6 +106,8 @@ class Exercise:
     compare: Compare = lambda expected, got: compare_arrays(expected, got)
     fresh: bool = False
     gradient_of: tuple[int, ...] = ()
+    blocked: tuple[int, ...] = ()
+    accepts: Callable[[tuple[Any, ...], Value], Difference | None] | None = None
     mistakes: list[Mistake] = field(default_factory=list)
 
     def mistake(
@@ -126,7 +131,7 @@ class Exercise:
         return Request(
             self.name,
             [encode(a) for a in args],
-            list(self.gradient_of),
+            [*self.gradient_of, *self.blocked],
             None if cotangent is None else encode(cotangent),
             self.fresh,
         )
@@ -216,6 +221,8 @@ GENERIC = {
     "changes one changes both. Return a new array.",
     "too slow": "One call was stopped because it did not end in time. Something loops for ever, or "
     "visits every possibility where keeping the results of each step would do.",
+    "no stop-gradient": "The value is right, but a gradient flows into an argument that must count "
+    "as a constant. Take it without its graph: `.detach()`.",
     "no gradient": "The value is right, but no gradient flows back: somewhere the result was "
     "detached, or rebuilt from plain numbers.",
 }
@@ -356,6 +363,8 @@ def _difference(case: Case, answer: Answer) -> Difference | None:
     if isinstance(answer, Unusable):
         return Difference("blank", answer.reason)
     try:
+        if case.exercise.accepts is not None:
+            return case.exercise.accepts(case.args, answer.value)
         return case.exercise.compare(case.expected, answer.value)
     except Exception as error:  # whatever a forged answer provokes
         return Difference("type", f"got something that cannot be compared: {error}")
@@ -416,7 +425,9 @@ def _words(message: str) -> list[str]:
 def _explain_fault(exercise: Exercise, judged: Sequence[Judged]) -> Verdict:
     """Say what right values do not show: inputs changed, results reused, gradients."""
     case, name = next((j.case, j.fault) for j in judged if j.fault)
-    return Verdict(exercise.name, "wrong", GENERIC[name], name, inputs=named(exercise, case.args))
+    own = {m.name: (m.says, m.see) for m in exercise.mistakes}
+    says, see = own.get(name, (GENERIC[name], ""))
+    return Verdict(exercise.name, "wrong", says, name, see, inputs=named(exercise, case.args))
 
 
 def _misconduct(answer: Answer) -> str | None:
@@ -486,12 +497,16 @@ def cotangent_for(exercise: Exercise, args: tuple[Any, ...], seed: int) -> Any:
 
 
 def gradient_fault(case: Case, answer: Answer) -> str | None:
-    """Compare the gradients of an answer with the right ones."""
+    """Compare the gradients of an answer with the right ones, and see that none leaks."""
     if not case.exercise.gradient_of or not isinstance(answer, Returned):
         return None
+    split = len(case.exercise.gradient_of)
     try:
-        pairs = list(zip(case.gradients, answer.gradients, strict=True))
-        return None if all(_close(want, got) for want, got in pairs) else "no gradient"
+        pairs = list(zip(case.gradients, answer.gradients[:split], strict=True))
+        if not all(_close(want, got) for want, got in pairs):
+            return "no gradient"
+        blocked = [g for g in answer.gradients[split:] if not isinstance(g, Blank)]
+        return "no stop-gradient" if any(np.any(decode(g)) for g in blocked) else None
     except Exception:  # whatever a forged answer provokes
         return "no gradient"
 

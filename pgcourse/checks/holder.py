@@ -171,9 +171,10 @@ def _gradients(result: Any, args: list[Any], request: Request) -> list[Value]:
     """Pull the cotangent back; `Blank` where no graph leads to an argument."""
     import torch
 
-    if not (isinstance(result, torch.Tensor) and result.requires_grad):
-        return [Blank("None") for _ in request.gradient_of]
     cotangent = torch.as_tensor(decode(request.cotangent)) if request.cotangent else None
+    nothing = not (isinstance(result, torch.Tensor) and result.requires_grad)
+    if nothing or (cotangent is not None and cotangent.numel() != result.numel()):
+        return [Blank("None") for _ in request.gradient_of]
     leaves = [args[i] for i in request.gradient_of]
     if cotangent is not None:
         cotangent = cotangent.to(result.dtype).reshape(result.shape)

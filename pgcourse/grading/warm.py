@@ -59,7 +59,7 @@ def rehearse() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.Tanh())
     adam = torch.optim.Adam(net.parameters())
     policy = torch.distributions.Categorical(logits=net(torch.ones(3, 4)))
-    policy.log_prob(policy.sample()).sum().backward()  # type: ignore[no-untyped-call]
+    policy.log_prob(policy.sample()).sum().backward()
     adam.step()
     torch.func.vmap(torch.func.grad(torch.sum))(torch.ones(2, 2))
     torch.linalg.solve(torch.eye(2), torch.ones(2))
