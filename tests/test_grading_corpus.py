@@ -10,16 +10,12 @@ import contextlib
 import csv
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import py_compile
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -28,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 import pgcourse
 from pgcourse.checks import core
-from pgcourse.checks.holder import Holder, run_cells
-from pgcourse.checks.wire import Raised, Request, Returned, encode
+from pgcourse.checks.wire import Answer, Raised, Request, Returned, encode
 from pgcourse.grading.isolation import Limits
 from pgcourse.grading.finding import printable
 from pgcourse.grading.sandbox import Warm
@@ -243,12 +239,14 @@ def test_the_guard_sees_what_is_left_running() -> None:
     assert "left behind" in subprocess.run(command, capture_output=True, text=True).stderr
 
 
+@pytest.mark.usefixtures("by_value")
 def test_grades_are_what_the_lines_say(graded: dict[str, Any]) -> None:
-    rows = points(graded["folder"])
-    assert rows["pure_python"]["points"] == "3"
-    assert rows["forged_frame"]["points"] == "1"
-    assert all(float(row["points"]) in {0, 1, 3} for row in rows.values())
+    rows, lines = points(graded["folder"]), outcome(graded["folder"])
     assert {row["possible"] for row in rows.values()} == {f"{len(core.exercises()) + 1}"}
+    for case in (c for f in all_cases(places(graded["folder"])).values() for c in f):
+        row = rows.get(case.name)  # names that are shown in other words have no row here
+        if row and "rollout" not in lines.get(case.file, {}).get("asked", []):
+            assert float(row["points"]) == sum(case.points.values()), case.name
 
 
 def test_nothing_that_students_say_acts_where_it_is_shown(graded: dict[str, Any]) -> None:
@@ -256,9 +254,10 @@ def test_nothing_that_students_say_acts_where_it_is_shown(graded: dict[str, Any]
     pages = [*out.glob("feedback/*.html"), out / "index.html"]
     for text in (page.read_text(encoding="utf-8") for page in pages):
         assert not any(evil in text for evil in ("<script>corpus", "<img src=x", "\x1b", "\u202e"))
-    for text in (page.read_text(encoding="utf-8") for page in out.glob("feedback/*.md")):
-        outside = "".join(part for i, part in enumerate(text.split("```")) if i % 2 == 0)
-        assert "<script>corpus" not in outside
+    for page in out.glob("feedback/*.md"):
+        text = page.read_text(encoding="utf-8")
+        shown = MarkdownIt("commonmark", {"html": True}).render(text)
+        assert not any(evil in shown for evil in ("<script>corpus", "<img src=x", "javascript:"))
         assert "\x1b" not in text
     cells = [v for row in points(graded["folder"]).values() for v in row.values() if v]
     assert not [v for v in cells if v.lstrip()[:1] in tuple("=+-@|%\uff1d\t")]
@@ -323,93 +322,100 @@ def _serve(server: socket.socket) -> None:
                 one.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\ndata")
 
 
-# Runs the cells of a submission and says what `softmax` did; `sys.argv[1]` is a folder.
-ALONE = """
-import json, os, sys
-os.chdir(sys.argv[1]); sys.path.insert(0, sys.argv[2])
-cells = json.load(open("cells.json"))
+# Makes each attack in a process of its own, unprotected, and says what `softmax` did.
+CONTROLS = """
+import io, json, os, sys, time
 import numpy as np
-right = np.exp([1.0, 2.0]) / np.exp([1.0, 2.0]).sum()
-for _ in range(int(sys.argv[3])):
-    space = {"__name__": "__main__"}
-    for cell in cells: exec(cell, space)
-    try:
-        got = space["softmax"](np.array([1.0, 2.0]))
-        said = "reached it" if np.allclose(np.asarray(got, float), right) else f"answered {got!r}"
-    except LookupError as error:
-        said = str(error)
-    except BaseException as error:
-        said = f"{type(error).__name__}: {error}"
-print("SAID", said, flush=True)
-os._exit(0)
-"""
-TOGETHER = """
-import json, sys
-sys.path.insert(0, sys.argv[2])
 from pgcourse.checks import core
 from pgcourse.checks.holder import Holder, run_cells
-core.exercises()
-verdict = core.examine(core.exercises()["softmax"], Holder(run_cells(json.load(open(sys.argv[1] + "/cells.json")))))
-print("SAID", "reached it" if verdict.right else (verdict.difference, verdict.says))
-"""
-NAIVE = """
-import json, os, sys
-import numpy as np
-space = {"__name__": "__main__"}
-for cell in json.load(open(sys.argv[1] + "/cells.json")): exec(cell, space)
+
 logits = np.array([1.0, 2.0])
 expected = np.exp(logits) / np.exp(logits).sum()
-got = space["softmax"](logits)
-close = np.all(got == expected) or np.allclose(got, expected)
-print("SAID", "reached it" if close else "not equal")
+softmax = core.exercises()["softmax"]
+
+def alone(cells, times=1):
+    for _ in range(times):
+        space = {"__name__": "__main__"}
+        for cell in cells: exec(cell, space)
+        got = said(lambda: space["softmax"](logits.copy()))
+    if isinstance(got, str): return got
+    return "reached it" if np.allclose(np.asarray(got, float), expected) else f"answered {got}"
+
+def said(call):
+    try: return call()
+    except LookupError as error: return str(error)
+
+def naive(cells):
+    space = {"__name__": "__main__"}
+    for cell in cells: exec(cell, space)
+    right = expected
+    got = compared(space["softmax"], logits, right)
+    return "reached it" if got else "not equal"
+
+def compared(function, logits, expected):
+    got = function(logits)
+    return bool(np.all(got == expected)) or bool(np.allclose(got, expected))
+
+def checked(cells, seed=5):
+    verdict = core.examine(softmax, Holder(run_cells(cells)), seed)
+    return "reached it" if verdict.right else f"{verdict.difference} {verdict.says}"
+
+controls = {"alone": alone, "twice": lambda c: alone(c, 2), "naive": naive, "together": checked,
+            "public": lambda c: checked(c, 0)}
+for name, control, cells in json.load(open(sys.argv[1])):
+    folder = f"{sys.argv[2]}/{name}"
+    os.mkdir(folder)
+    if (child := os.fork()) == 0:
+        try:
+            os.chdir(folder)
+            os.environ |= {"HOME": folder, "TMPDIR": folder}
+            told = controls[control](cells)
+        except BaseException as error:
+            told = f"{type(error).__name__}: {error}"
+        with open("told", "w") as file: file.write(str(told))
+        os._exit(0)
+    until = time.monotonic() + 20
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        if time.monotonic() > until: os.kill(child, 9)
+        time.sleep(0.005)
 """
-
-
-def said_by(program: str, cells: list[str], folder: Path, times: int = 1) -> str:
-    """Run a program over the cells of a submission, unprotected; return what it says."""
-    (folder / "cells.json").write_text(json.dumps(cells))
-    command = [sys.executable, "-c", program, str(folder), str(ROOT), str(times)]
-    environment = os.environ | SECRET | {"HOME": str(folder), "TMPDIR": str(folder)}
-    with (folder / "out" / "seed").open() as kept:
-        run = subprocess.run(
-            command, env=environment, capture_output=True, text=True, pass_fds=[kept.fileno()]
-        )
-    return run.stdout.partition("SAID ")[2].strip() or run.stderr[-500:]
-
-
-CONTROLLED = [a for a in attacks.FOUND if a.control != "left"]
-
-
-@pytest.mark.parametrize("one", CONTROLLED, ids=lambda a: a.name)
-def test_each_attack_reaches_its_aim_where_nothing_is_in_its_way(
-    one: attacks.Attack, victims: dict[str, Any], tmp_path: Path
-) -> None:
-    cells = one.cells(victims)
-    if one.control == "plain":
-        with Warm(Limits(**LIMITS), omit=LAYERS) as warm:
-            told = asked_twice(warm, cells)
-    elif one.control == "public":
-        function = Holder(run_cells(cells))
-        verdict = core.examine(core.exercises()["softmax"], function, 0)
-        told = "reached it" if verdict.right else verdict.says
-    else:
-        program = {"together": TOGETHER, "naive": NAIVE}.get(one.control, ALONE)
-        told = said_by(program, cells, tmp_path, 1 + (one.control == "twice"))
-    assert "reached it" in told or "nobody listens here" in told, told
-
-
+OUTSIDE = [a for a in attacks.FOUND if a.control not in {"left", "plain"}]
+INSIDE = [a for a in attacks.FOUND if a.control == "plain"]
 LAYERS = ("limits", "user", "seccomp", "landlock", "namespaces")
 
 
-def asked_twice(warm: Warm, cells: list[str]) -> str:
-    """Return what a worker's `softmax` says."""
-    request = Request("softmax", [encode(np.array([1.0, 2.0]))])
-    with warm.worker(cells, "policies") as worker:
-        answers = [worker.answer(request) for _ in range(2)]  # the first may prepare the second
-    if any(isinstance(a, Returned) and a.value == encode("reached it") for a in answers):
-        return "reached it"
-    answer = answers[0]
-    return f"{answer.type}: {answer.message}" if isinstance(answer, Raised) else "some answer"
+def test_each_attack_reaches_its_aim_where_nothing_is_in_its_way(
+    victims: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = [(one.name, one.control, one.cells(victims)) for one in OUTSIDE]
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    command = [sys.executable, "-c", CONTROLS, str(tmp_path / "asked.json"), str(tmp_path)]
+    environment = os.environ | SECRET | {"PYTHONPATH": str(ROOT)}
+    with (tmp_path / "out" / "seed").open() as kept:
+        subprocess.run(command, env=environment, pass_fds=[kept.fileno()], check=True)
+    told = {one.name: (tmp_path / one.name / "told").read_text() for one in OUTSIDE}
+    short = {n: t for n, t in told.items() if "reached it" not in t and "nobody listens" not in t}
+    assert not short
+
+
+def test_frames_are_forged_and_files_written_where_no_layer_is(victims: dict[str, Any]) -> None:
+    with Warm(Limits(**LIMITS), omit=LAYERS) as warm:
+        for one in INSIDE:
+            with warm.worker(one.cells(victims), "policies") as worker:
+                told = [reached(worker.answer(request("softmax"))) for _ in range(2)]
+            assert any(told), one.name
+
+
+def request(name: str) -> Request:
+    return Request(name, [encode(np.array([1.0, 2.0]))])
+
+
+def reached(answer: Answer) -> str:
+    """Return what an attack got hold of."""
+    if isinstance(answer, Returned):
+        return "a text" if answer.value == encode("reached it") else ""
+    said = f"{answer.type}: {answer.message}" if isinstance(answer, Raised) else ""
+    return said if "reached it" in said else ""
 
 
 @pytest.fixture(scope="module", params=["namespaces", "landlock", "seccomp"])
@@ -423,12 +429,13 @@ def without(request: pytest.FixtureRequest) -> Iterator[Warm]:
 
 
 def test_a_missing_layer_opens_no_way(without: Warm, victims: dict[str, Any]) -> None:
-    reached = {}
-    for one in attacks.FOUND:
-        if one.control in {"alone", "twice"} and attacks.FORGER not in one.before:
-            told = asked_twice(without, one.cells(victims))
-            again = asked_twice(without, one.cells(victims)) if one.control == "twice" else ""
-            if "reached it" in told + again:
-                reached[one.name] = told + again
+    made = [a for a in attacks.FOUND if a.control in {"alone", "twice"} and a.name not in FRAMES]
+    cells, got = attacks.together(made, victims), set()
+    for _ in range(2):  # what the first leaves, the second may find
+        with without.worker(cells, "policies") as worker:
+            got |= {one.name for one in made if reached(worker.answer(request(one.name)))}
     alone_in_its_way = {"seccomp": {"keyring"}}  # what no other layer can refuse
-    assert reached.keys() <= alone_in_its_way.get(next(iter(without.omit)), set()), reached
+    assert got <= alone_in_its_way.get(next(iter(without.omit)), set())
+
+
+FRAMES = {a.name for a in attacks.FOUND if textwrap.dedent(attacks.FORGER) in a.before}

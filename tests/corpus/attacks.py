@@ -17,23 +17,25 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.corpus import HELLO, ONE, Case, script
 
 SUBMISSION = """
-def softmax(logits):
-    try:
-        found = attack(logits)
-    except Exception as error:
-        raise LookupError(f"reached nothing: {type(error).__name__}") from None
-    if callable(found):
-        found = found(logits)
-    if isinstance(found, (str, bool, type(None))):
-        raise LookupError(f"reached it: {found}" if found else "reached nothing")
-    return found
+def handing_in(attack):
+    def softmax(logits):
+        try:
+            found = attack(logits)
+        except Exception as error:
+            raise LookupError(f"reached nothing: {type(error).__name__}") from None
+        if callable(found):
+            found = found(logits)
+        if isinstance(found, (str, bool, type(None))):
+            raise LookupError(f"reached it: {found}" if found else "reached nothing")
+        return found
+    return softmax
 """
 STARTS = "import os, sys, time, struct, ctypes, socket\n"
 ENDS = ("reached nothing", "broke off", "too slow")
@@ -60,12 +62,21 @@ class Attack:
 
     def cells(self, places: Mapping[str, Any]) -> list[str]:
         """Return the cells that know where everything is."""
-        body = textwrap.indent(self.body, "    ")
-        given = f"PLACES = {dict(places)!r}"
-        return [STARTS + given, self.before, f"def attack(logits):\n{body}", SUBMISSION, HELLO]
+        given = f"{STARTS}PLACES = {dict(places)!r}"
+        body, ends = textwrap.indent(self.body, "    "), "softmax = handing_in(attack)"
+        return [given, SUBMISSION, self.before, f"def attack(logits):\n{body}", ends, HELLO]
 
     def case(self, places: Mapping[str, Any]) -> Case:
         return Case(self.name, script(*self.cells(places)), ONE, self.says)
+
+
+def together(several: Sequence[Attack], places: Mapping[str, Any]) -> list[str]:
+    """Return the cells of one notebook that makes several attacks, each by its own name."""
+    cells = [f"{STARTS}PLACES = {dict(places)!r}", SUBMISSION]
+    for one in several:
+        body = textwrap.indent(one.body, "    ")
+        cells += [one.before, f"def attack(logits):\n{body}\n{one.name} = handing_in(attack)"]
+    return cells
 
 
 FOUND: list[Attack] = []
@@ -877,9 +888,9 @@ def mark_in_system_v_memory(logits):
 def mark_in_a_semaphore(logits):
     libc = ctypes.CDLL(None)
     libc.sem_open.restype = ctypes.c_void_p
-    name = b"/pgcourse_corpus_" + MINE.encode()
+    name = b"/corpus_lock_" + MINE.encode()
     mine = libc.sem_open(name, 0o100, 0o666, 1)
-    found = [x for x in os.listdir("/dev/shm") if "pgcourse_corpus_" in x and MINE not in x]
+    found = [x for x in os.listdir("/dev/shm") if "corpus_lock_" in x and MINE not in x]
     return ", ".join(found)
 
 
