@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import html.parser
 import json
@@ -33,6 +34,7 @@ from pgcourse.grading.finding import Found, find, questions_of
 from pgcourse.grading.grade import Grader, Task
 from pgcourse.grading.reading import UnreadableError, cells_of
 from pgcourse.grading.results import BusyError, Line, Result, Shown, Store
+from pgcourse.grading.sandbox import Limits, Warm
 from pgcourse.grading.specification import Question, Specification, SpecificationError, load
 from tests import graders
 
@@ -763,6 +765,20 @@ def test_honest_habits_cost_nothing(grader: Grader, tmp_path: Path) -> None:
     assert [r.status for r in graded(grader, path).results] == ["wrong"]
 
 
+def test_all_chapters_of_a_file_share_one_deadline(tmp_path: Path) -> None:
+    names = ["hello_grader", "softmax", "rollout"]
+    cells = ["import time; time.sleep(1)", *(f"def {name}(*args): return 5" for name in names)]
+    (tmp_path / "a.ipynb").write_bytes(notebook(*cells))
+    asked = tuple(Question(name) for name in names)
+    for seconds, on_time in ((1.8, 1), (60.0, 3)):
+        limits = Limits(submission_seconds=seconds)
+        with Grader(Specification(asked, 3, limits=limits)) as one:
+            one.warm = Warm(limits, omit={"preload"})
+            results = graded(one, tmp_path / "a.ipynb").results
+        late = ["used up its 1.8 s" in result.seen for result in results]
+        assert late == [False] * on_time + [True] * (3 - on_time)
+
+
 def test_a_function_cannot_carry_hidden_inputs_into_the_feedback(
     grader: Grader, tmp_path: Path
 ) -> None:
@@ -847,6 +863,8 @@ FORGED = [
     wire.Array("object", (1,), b"12345678"),
     wire.Array("float64", (0, 2**62), b""),
     wire.Array("float64", (1,) * 1000, b"12345678"),
+    wire.Array("float64", (2**62,) * 60_000, b""),
+    wire.Array("nonsense", (1,), b"12345678"),
     wire.Array("float64", (-1, -8), b"12345678"),
     wire.Number(float("nan")),
     wire.Items([wire.Text("x"), wire.Blank("..."), wire.Other("set", [wire.Number(1)])]),
@@ -862,7 +880,12 @@ def test_a_forged_answer_is_wrong_and_costs_little(forged: wire.Value) -> None:
         def answer(self, request: wire.Request) -> wire.Answer:
             return wire.Returned(forged)
 
+    for exercise in core.exercises().values():
+        core.cases_of(exercise, 3)
     start = time.process_time()
+    with contextlib.suppress(ValueError, RecursionError):
+        wire.decode(forged)
+    assert time.process_time() - start < 1
     for exercise in core.exercises().values():
         assert core.examine(exercise, Forger(), 3).status == "wrong"
     assert time.process_time() - start < 10

@@ -270,6 +270,25 @@ def test_folders_are_split_around_what_is_hidden(tmp_path: Path) -> None:
     assert paths.split([str(lib)], []) == ([str(lib)], [])
 
 
+def test_packages_below_a_hidden_checkout_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Warm
+) -> None:
+    site = tmp_path / ".venv" / "lib" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "of_the_checkout.py").write_text("HERE = 'here'", encoding="utf-8")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    monkeypatch.syspath_prepend(site)
+    checkouts = [*paths.hidden(), str(tmp_path)]
+    monkeypatch.setattr(paths, "hidden", lambda: checkouts)
+    with Warm(omit={"preload"}) as warm:
+        assert attacked(warm, "from of_the_checkout import HERE; return HERE") == "here"
+        assert isinstance(attacked(warm, "open(secret)", secret=str(tmp_path / "secret")), Raised)
+    roots = [str(tmp_path.parent), str(site)]
+    for hidden, told in ((checkouts, [True, True]), ([], [True, False])):
+        found = paths.readable(roots, hidden)
+        assert [root in found for root in roots] == told
+
+
 # --- limits, and what is left ------------------------------------------------------------------
 
 GREEDY = {
@@ -515,6 +534,15 @@ def test_too_many_breaking_cells_are_cut(full: Warm) -> None:
         assert "not run" in worker.notes[-1].text
 
 
+def test_thousands_of_failing_cells_cost_no_point_and_little_time(full: Warm) -> None:
+    cells = ["def f(): return 'here'", *["x"] * 5000]
+    start = time.process_time()
+    with full.worker(cells, "mdp") as worker:
+        assert ask(worker, "f") == "here"
+        assert [n.number for n in worker.notes] == list(range(1, sandbox.MOST_NOTES + 1))
+    assert time.process_time() - start < 1
+
+
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_solutions_are_right_through_the_sandbox(stem: str, full: Warm) -> None:
     path = f"{CHAPTERS.index(stem):02d}_{stem}.ipynb"
@@ -581,6 +609,8 @@ LIES: dict[str, Callable[[Batch], bytes]] = {
     "a frame without end": lambda b: LENGTH.pack(2**62) + bytes(2**16),
     "half a frame": lambda b: said(b, ONE)[:-3],
     "an array that is none": lambda b: said(b, Returned(Array("float64", (9,), b""))),
+    "an array of no type": lambda b: said(b, Returned(Array("nonsense", (1,), bytes(8)))),
+    "an array of many axes": lambda b: said(b, Returned(Array("int8", (2**62,) * 20_000, b""))),
     "an array of objects": lambda b: said(b, Returned(Array("object", (1,), bytes(8)))),
     "a list in a list in a list": lambda b: said(b, Returned(NESTED)),
     "no gradient": lambda b: said(b, ONE),
@@ -620,6 +650,19 @@ def test_long_texts_of_a_worker_are_cut() -> None:
     liar = Liar(lambda b: said(b, Raised("E" * 10**6, "m" * 10**6, "l" * 10**6)))
     with Worker(liar, [], "mdp") as worker:  # type: ignore[arg-type]
         assert len(str(worker.answer(Request("f", [])))) < 1000
+
+
+def test_what_is_ready_after_the_deadline_is_too_late() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = Line(ours)
+        theirs.sendall(frame("first") + frame("second"))
+        with pytest.raises(TimeoutError):
+            line.receive(100, time.monotonic() - 1)
+        assert msgspec.msgpack.decode(line.receive(100, time.monotonic() + 1)) == "first"
+        with pytest.raises(TimeoutError):  # the second is heard already
+            line.receive(100, time.monotonic() - 1)
+        assert msgspec.msgpack.decode(line.receive(100)) == "second"
 
 
 def test_a_submission_has_a_time_to_end() -> None:

@@ -500,13 +500,15 @@ def gradient_fault(case: Case, answer: Answer) -> str | None:
     """Compare the gradients of an answer with the right ones, and see that none leaks."""
     if not case.exercise.gradient_of or not isinstance(answer, Returned):
         return None
-    split = len(case.exercise.gradient_of)
+    split, blocked = len(case.exercise.gradient_of), len(case.exercise.blocked)
+    if len(answer.gradients) != split + blocked:
+        return "no gradient"
     try:
         pairs = list(zip(case.gradients, answer.gradients[:split], strict=True))
         if not all(_close(want, got) for want, got in pairs):
             return "no gradient"
-        blocked = [g for g in answer.gradients[split:] if not isinstance(g, Blank)]
-        return "no stop-gradient" if any(np.any(decode(g)) for g in blocked) else None
+        leaks = [g for g in answer.gradients[split:] if not isinstance(g, Blank)]
+        return "no stop-gradient" if any(np.any(decode(g)) for g in leaks) else None
     except Exception:  # whatever a forged answer provokes
         return "no gradient"
 

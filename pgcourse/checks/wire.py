@@ -18,6 +18,8 @@ DTYPES = {"float64", "float32", "float16", "bfloat16", "bool"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
 
+MOST_AXES = 32
+
 
 class Array(msgspec.Struct, tag_field="kind", tag="array", frozen=True):
     """A dense array in row-major order; `dtype` is one of `DTYPES`."""
@@ -171,10 +173,12 @@ def decode(value: Value) -> Any:
 
 
 def _decode_array(value: Array) -> np.ndarray:
-    dtype = np.dtype("float32" if value.dtype == "bfloat16" else value.dtype)
-    size = math.prod(value.shape)
-    if value.dtype not in DTYPES or min(value.shape, default=0) < 0:
+    if value.dtype not in DTYPES:
         raise ValueError(f"array must have one of the known dtypes, got {value.dtype:.20}")
+    if len(value.shape) > MOST_AXES or not all(0 <= n < 2**31 for n in value.shape):
+        raise ValueError(f"array must have a shape that is possible, got {len(value.shape)} axes")
+    dtype = np.dtype("float32" if value.dtype == "bfloat16" else value.dtype)
+    size = math.prod(value.shape)  # of few small numbers: a product of many takes hours
     if size * dtype.itemsize != len(value.data):
         raise ValueError(f"array of shape {value.shape} must have {size} entries")
     return np.frombuffer(value.data, dtype=dtype).reshape(value.shape).copy()

@@ -1,6 +1,7 @@
 """Grade one file: its cells go to the sandbox, answers come back, the verdicts are made here.
 
-Data flow: Found -> bytes -> cells -> (chapter -> Worker -> Verdict ...) -> Line.
+Data flow: Found -> bytes -> cells -> (chapter -> Worker -> Verdict ...) -> Line. All workers of a
+file share one deadline.
 
 A wrong answer is asked a second time about public inputs, in a fresh worker that has never seen a
 hidden one: so nothing that feedback shows can carry hidden inputs out.
@@ -13,10 +14,9 @@ import functools
 import hashlib
 import textwrap
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -120,39 +120,34 @@ class Grader:
         return line("graded", "", asked, results, notes, layers, without)
 
     def _judge(self, cells: list[str], asked: Collection[str]) -> tuple[list[Result], list[str]]:
-        results: list[Result] = []
-        notes: list[str] = []
-        for stem in CHAPTERS:
-            if exercises := [e for e in core.chapter_exercises(stem) if e.name in asked]:
-                verdicts = self._hidden(cells, stem, exercises)
-                shown = self._public(
-                    cells, stem, [e for e in exercises if _unclear(verdicts[e.name])]
-                )
-                results += [result_of(v, shown.get(n)) for n, v in verdicts.items()]
-                notes += [n for n in shown.get("", ()) if n not in notes]
-        return results, notes
+        """Judge all functions on the hidden inputs, then wrong ones on the public inputs."""
+        until = time.monotonic() + self.specification.limits.submission_seconds
+        begin = functools.partial(self.warm.worker, cells, until=until)
+        verdicts, _ = examine(begin, asked, self.specification.seed or 0)
+        unclear = [name for name, verdict in verdicts.items() if _unclear(verdict)]
+        again, notes = examine(begin, unclear, self.specification.public_seed)
+        shown = {name: shown_of(verdict) for name, verdict in again.items()}
+        return [result_of(v, shown.get(n)) for n, v in verdicts.items()], notes
 
-    def _hidden(
-        self, cells: list[str], stem: str, exercises: Sequence[core.Exercise]
-    ) -> dict[str, core.Verdict]:
-        """Judge functions on the hidden inputs."""
-        seed = self.specification.seed or 0
-        with self.warm.worker(cells, stem) as worker:
-            return {e.name: core.examine(e, worker, seed) for e in exercises}
 
-    def _public(
-        self, cells: list[str], stem: str, exercises: Sequence[core.Exercise]
-    ) -> dict[str, Any]:
-        """Judge wrong functions on the public inputs; under "", say which cells failed."""
-        if not exercises:
-            return {}
-        seed = self.specification.public_seed
-        with self.warm.worker(cells, stem) as worker:
-            shown: dict[str, Any] = {
-                e.name: shown_of(core.examine(e, worker, seed)) for e in exercises
-            }
-            shown[""] = list(_notes(worker))
-        return shown
+def examine(
+    begin: Callable[[str], Worker], asked: Collection[str], seed: int
+) -> tuple[dict[str, core.Verdict], list[str]]:
+    """Judge functions, with a worker for each chapter; also say which cells failed.
+
+    Args:
+        begin: makes a worker for a chapter.
+        asked: names of the functions.
+        seed: of the inputs.
+    """
+    verdicts: dict[str, core.Verdict] = {}
+    notes: dict[str, None] = {}  # each once, in their order
+    for stem in CHAPTERS:
+        if exercises := [e for e in core.chapter_exercises(stem) if e.name in asked]:
+            with begin(stem) as worker:
+                verdicts |= {e.name: core.examine(e, worker, seed) for e in exercises}
+                notes |= dict.fromkeys(_notes(worker))
+    return verdicts, list(notes)
 
 
 def _notes(worker: Worker) -> Iterator[str]:

@@ -44,6 +44,7 @@ class Line:
             TimeoutError: it did not come in time. EOFError: the other end is gone, or announces
                 more than `largest` bytes.
         """
+        _left(deadline)
         self._hear(LENGTH.size, deadline)
         size = LENGTH.size + LENGTH.unpack_from(self.heard)[0]
         if size > largest + LENGTH.size:
@@ -71,6 +72,14 @@ class Line:
 
 
 def _wait(poll: select.poll, deadline: float) -> None:
-    left = None if math.isinf(deadline) else max(0.0, 1000 * (deadline - time.monotonic()))
-    if not poll.poll(left):
+    if not poll.poll(_left(deadline)):
         raise TimeoutError
+
+
+def _left(deadline: float) -> float | None:
+    """Return the milliseconds until a deadline; when it is past, ready data are too late."""
+    if math.isinf(deadline):
+        return None
+    if (left := deadline - time.monotonic()) <= 0:
+        raise TimeoutError
+    return 1000 * left

@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 NEW_MOUNTS, NEW_NAMES, NEW_IPC = 0x00020000, 0x04000000, 0x08000000
 NEW_USERS, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
@@ -55,13 +55,13 @@ def _freeze(target: str) -> None:
 
 
 def enter(
-    roots: Iterable[str], hidden: Iterable[str], new_root: str, afterwards: Callable[[], None]
+    roots: Collection[str], hidden: Collection[str], new_root: str, afterwards: Callable[[], None]
 ) -> None:
     """Move this process into its own namespaces; it goes on as a child, and its parent waits.
 
     Args:
         roots: folders and files that stay readable.
-        hidden: folders of which nothing stays.
+        hidden: folders of which nothing stays, but for roots below them.
         new_root: an empty folder to build on.
         afterwards: called outside, when everything inside has ended.
 
@@ -113,14 +113,14 @@ def adopt_orphans() -> None:
     _control(SUBREAPER, 1)
 
 
-def _change_root(roots: Iterable[str], hidden: Iterable[str], new_root: str) -> None:
+def _change_root(roots: Collection[str], hidden: Collection[str], new_root: str) -> None:
     """Leave only `roots`, less `hidden`, all of it read-only."""
     _mount("none", "/", flags=RECURSIVE | PRIVATE)
     _mount("tmpfs", new_root, "tmpfs", NO_SUID | NO_DEVICES, "size=1m,mode=755")
-    for path in filter(os.path.exists, roots):
-        _mount(path, _mount_point(path, new_root), flags=BIND | RECURSIVE)
-    for path in hidden:
-        if os.path.isdir(new_root + path):
+    for path in sorted({*roots, *hidden}):  # from outside inwards: one can lie below the other
+        if path in roots and os.path.exists(path):
+            _mount(path, _mount_point(path, new_root), flags=BIND | RECURSIVE)
+        if path in hidden and os.path.isdir(new_root + path):
             _mount("tmpfs", new_root + path, "tmpfs", options="size=4k,mode=755")
     os.makedirs(new_root + SHARED_MEMORY, exist_ok=True)
     _freeze(new_root)

@@ -36,14 +36,22 @@ def search_path() -> list[str]:
     return found
 
 
-def readable(path: Iterable[str]) -> list[str]:
-    """Return the roots below which a worker may read, `hidden` ones excepted."""
+def readable(path: Iterable[str], hidden: Collection[str] = ()) -> list[str]:
+    """Return the roots below which a worker may read, `hidden` ones excepted.
+
+    A root below a hidden folder is one of its own: a virtual environment inside the checkout.
+    """
     prefixes = {sys.base_prefix, sys.base_exec_prefix, sys.prefix} - {"/", "/usr"}
     libraries = [os.path.join(p, "lib") for p in prefixes]
     further = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     roots = {os.path.realpath(p) for p in (*SYSTEM, *libraries, *further, *path)}
     roots = {r for r in roots if os.path.exists(r) and r != "/"}
-    return sorted(r for r in roots if not any(r != s and _below(r, s) for s in roots))
+
+    def covered(root: str, by: str) -> bool:
+        between = (h for h in hidden if _below(h, by) and _below(root, h))
+        return root != by and _below(root, by) and not any(between)
+
+    return sorted(r for r in roots if not any(covered(r, s) for s in roots))
 
 
 def hidden() -> list[str]:

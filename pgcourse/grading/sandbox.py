@@ -52,6 +52,7 @@ ORDINARY_USERS = range(61184, 65520)  # systemd's range for users that exist for
 PROGRAM = "import sys; sys.path[:] = {path!r}; from pgcourse.grading.warm import main; main()"
 NOBODY = 65534
 KEPT_VARIABLES = {"LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"}
+MOST_NOTES = 100
 DEEPEST = 8  # list in a list in a list ...: no answer that can be right goes deeper
 
 
@@ -109,7 +110,7 @@ class Warm:
 
     def _plan(self) -> Plan:
         path, hidden = paths.search_path(), paths.hidden()
-        roots = paths.readable(path)
+        roots = paths.readable(path, hidden)
         whole, listed = paths.split(roots, hidden)
         return Plan(
             folder=str(self.folder),
@@ -155,9 +156,9 @@ class Warm:
         except (OSError, EOFError):
             raise IsolationError("the warm process must start, but it broke off") from None
 
-    def worker(self, cells: Sequence[str], chapter: str) -> Worker:
+    def worker(self, cells: Sequence[str], chapter: str, until: float | None = None) -> Worker:
         """Return a worker for one notebook of `chapter`; the worker before it ends."""
-        return Worker(self, cells, chapter)
+        return Worker(self, cells, chapter, until)
 
     def spawn(self, chapter: str) -> Line:
         """Have a worker made, and return our end of its line; the one before it is gone then.
@@ -278,19 +279,24 @@ class Worker:
         warm: makes the processes.
         cells: sources of the code cells.
         chapter: stem; decides which modules of the course the cells can import.
-
-    Attributes:
-        notes: what went wrong with cells, in their order.
+        until: deadline of the submission, which may have several workers.
     """
 
-    def __init__(self, warm: Warm, cells: Sequence[str], chapter: str) -> None:
+    def __init__(
+        self, warm: Warm, cells: Sequence[str], chapter: str, until: float | None = None
+    ) -> None:
         self.warm, self.chapter, self.limits = warm, chapter, warm.limits
         self.cells = [(i, _plain(source)) for i, source in enumerate(cells)]
-        self.notes: list[CellNote] = []
-        self.until = time.monotonic() + self.limits.submission_seconds
+        self.noted: dict[int, CellNote] = {}
+        self.until = until or time.monotonic() + self.limits.submission_seconds
         self.line: Line | None = None
         self.asked: set[str] = set()  # functions that this process was asked for
         self.spent = False  # whether it ran out of memory
+
+    @property
+    def notes(self) -> list[CellNote]:
+        """What went wrong with cells, in their order; of many, some."""
+        return [self.noted[number] for number in sorted(self.noted)]
 
     def answer(self, request: Request) -> Answer:
         """Ask for one call.
@@ -362,6 +368,8 @@ class Worker:
     def _begin(self) -> Line:
         """Make a process that has run the cells, again without each one that breaks it."""
         for attempt in range(self.limits.restarts + 2):
+            if time.monotonic() > self.until:
+                raise TimeoutError
             self.asked, self.spent = set(), False
             self.line = self.warm.spawn(self.chapter)
             if (broken := self._run_cells(self.line)) is None:
@@ -379,8 +387,6 @@ class Worker:
                     self._note(CellNote(number, "not run: too many cells before it broke off"))
             self.cells = [c for c in self.cells if c[0] < broken.number]
         self.cells = [c for c in self.cells if c[0] != broken.number]
-        if time.monotonic() > self.until:
-            raise TimeoutError
 
     def _run_cells(self, line: Line) -> CellNote | None:
         """Have the cells run; return the one that broke the process."""
@@ -403,8 +409,8 @@ class Worker:
         return None
 
     def _note(self, note: CellNote) -> None:
-        others = [n for n in self.notes if n.number != note.number]
-        self.notes[:] = sorted([*others, note], key=lambda n: n.number)
+        if len(self.noted) < MOST_NOTES or note.number in self.noted:
+            self.noted[note.number] = note
 
     def _drop(self) -> None:
         """End the process, if there is one."""
