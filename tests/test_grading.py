@@ -290,7 +290,38 @@ def test_a_notebook_is_asked_for_its_chapter_and_for_what_it_defines() -> None:
     assert questions_of(helper, ["softmax"]) == ["softmax"]  # but an answer, where asked
     assert questions_of(helper, ["log_softmax"]) == []
     with pytest.raises(UnreadableError, match="must define a function"):
-        questions_of(["softmax(3)", "print('def softmax')"])
+        questions_of(["print('nothing of the course')", "soft = max"])
+
+
+RETURN = "f'Hello, {name}!'"
+BINDINGS = [
+    f"hello_grader, other = (lambda name: {RETURN}), None",
+    f"(other, hello_grader) = None, lambda name: {RETURN}",
+    f"x = 1; hello_grader = lambda name: {RETURN}",
+    f"a = hello_grader = lambda name: {RETURN}",
+    f"if True: hello_grader = lambda name: {RETURN}",
+    f"hello_grader: object = lambda name: {RETURN}",
+    f"globals()['hello_grader'] = lambda name: {RETURN}",
+    f"%%writefile own.py\ndef hello_grader(name): return {RETURN}",
+]
+
+
+@pytest.mark.parametrize("text", BINDINGS)
+def test_a_function_is_found_however_it_is_bound(text: str) -> None:
+    assert questions_of([text]) == ["hello_grader"]
+    if "globals" not in text:  # beside others, too
+        assert questions_of([text, "def softmax(x): pass"], ["softmax", "hello_grader"]) == [
+            "hello_grader",
+            "softmax",
+        ]
+
+
+def test_finding_what_is_bound_takes_no_time() -> None:
+    start = time.process_time()
+    for text in (" ", "a", "(", ",", ":a", ";", "=", "a:", "a ", "a,", "\n ", "a\n", "def ", " (,"):
+        with contextlib.suppress(UnreadableError):
+            questions_of([text * (200_000 // len(text))])
+    assert time.process_time() - start < 3
 
 
 # --- results -----------------------------------------------------------------------------------

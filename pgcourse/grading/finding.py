@@ -18,8 +18,10 @@ from pgcourse.grading.reading import UnreadableError, kind_of_file
 SUFFIXES = (".ipynb", ".py")
 DEEPEST = 12  # folders below a student's
 STEMS = "|".join(f"{i:02d}_{stem}" for i, stem in enumerate(CHAPTERS))
-BINDS = re.compile(
-    r"^[ \t]*(?:async +)?(?:def +(\w+) *\(|class +(\w+)|(\w+) *(?::[^=\n]+)?=(?!=))", re.M
+BINDS = re.compile(  # where a statement can begin: def, class, or what stands left of an =
+    r"(?:^|(?<=[;:=]))[ \t(]*+(?:(?:async +)?(?:def|class) +(\w+)"
+    r"|([\w, \t*]++\)?[ \t]*+(?::[^=\n]{1,200}+)?)=(?!=))",
+    re.M,
 )
 
 
@@ -106,18 +108,25 @@ def student_of(name: str) -> str:
     return rest if re.search(r"\w", rest) else stem
 
 
+def _named(text: str) -> set[str]:
+    """Return the functions of exercises whose names occur as words."""
+    return core.exercises().keys() & set(re.findall(r"\w+", text))
+
+
 def questions_of(cells: list[str], questions: Sequence[str] = ()) -> list[str]:
     """Return the functions that a notebook is asked for, in the book's order.
 
     Those are all functions of each chapter that it is about, and among `questions` those that it
     defines. A notebook is about the chapters of which it defines at least half of the functions,
-    or else about the one of which it defines the largest share.
+    or else about the one of which it defines the largest share. Where nothing seems to be defined,
+    it may be in a way that only Python understands: then each name that occurs counts.
 
     Raises:
         UnreadableError: it defines none.
     """
-    defined = BINDS.finditer("\n".join(cells))
-    bound = {name for match in defined for name in match.groups() if name in core.exercises()}
+    text = "\n".join(cells)
+    defined = " ".join(name for match in BINDS.finditer(text) for name in match.groups(""))
+    bound = _named(defined) or _named(text)
     shares: dict[str, float] = {}
     for stem in CHAPTERS:
         names = [e.name for e in core.chapter_exercises(stem)]
