@@ -94,20 +94,22 @@ def attack(control: str, before: str = "", says: tuple[str, ...] = ENDS) -> Call
     return add
 
 
-# ruff: noqa: F821 (PLACES and the modules stand in the first cell)
-# mypy: ignore-errors
+# What follows is students' code: PLACES and the modules stand in its first cell.
+# ruff: noqa: E401, E501, F821, F841, I001, RET503, RUF012, SIM102, SIM115
 # --- the course's own answer -------------------------------------------------------------------
 
 
 @attack("alone")
 def import_by_name(logits):
     from pgcourse.policies import softmax
+
     return softmax
 
 
 @attack("alone")
 def import_of_the_checks(logits):
     import importlib
+
     return importlib.import_module("pgcourse.checks.policies").SOFTMAX.reference
 
 
@@ -117,21 +119,25 @@ def import_by_path(logits):
     for name in [n for n in sys.modules if n.split(".")[0] == "pgcourse"]:
         del sys.modules[name]
     from pgcourse.policies import softmax
+
     return softmax
 
 
 @attack("alone")
 def import_after_extending_the_package(logits):
     import pgcourse
+
     pgcourse.__path__.insert(0, PLACES["package"])
     sys.modules.pop("pgcourse.policies", None)
     from pgcourse.policies import softmax
+
     return softmax
 
 
 @attack("alone")
 def import_by_spec(logits):
     import importlib.util
+
     file = PLACES["package"] + "/policies.py"
     spec = importlib.util.spec_from_file_location("stolen", file)
     module = importlib.util.module_from_spec(spec)
@@ -142,12 +148,14 @@ def import_by_spec(logits):
 @attack("alone")
 def run_by_path(logits):
     import runpy
+
     return runpy.run_path(PLACES["package"] + "/policies.py")["softmax"]
 
 
 @attack("alone")
 def compiled_file(logits):
     import glob, marshal
+
     space = {}
     for file in glob.glob(PLACES["package"] + "/__pycache__/policies.*.pyc"):
         exec(marshal.loads(open(file, "rb").read()[16:]), space)
@@ -157,6 +165,7 @@ def compiled_file(logits):
 @attack("alone")
 def solution_notebook(logits):
     import json
+
     cells = json.load(open(PLACES["root"] + "/solutions/02_policies.ipynb"))["cells"]
     space = {}
     for cell in cells:
@@ -173,6 +182,7 @@ def checkout_listed(logits):
 @attack("alone")
 def package_metadata(logits):
     import importlib.metadata
+
     return importlib.metadata.distribution("pgcourse").read_text("METADATA")[:20]
 
 
@@ -193,6 +203,7 @@ def search_of_the_disk(logits):
 @attack("together")
 def functions_in_memory(logits):
     import gc, types
+
     for x in gc.get_objects():
         if isinstance(x, types.FunctionType) and x.__name__ == "softmax" and x is not softmax:
             if "pgcourse" in str(x.__module__):
@@ -219,13 +230,16 @@ def answer_in_the_frames(logits):
 @attack("together")
 def cases_in_memory(logits):
     import gc
+
     for x in gc.get_objects():
         if type(x).__name__ == "Case" and hasattr(x, "cotangent"):
             if x.exercise.name == "softmax" and x.args[0].tolist() == logits.tolist():
                 return x.expected
 
 
-@attack("together", before="""
+@attack(
+    "together",
+    before="""
     import sys, threading
     seen = []
     def spy(frame, event, argument):
@@ -233,9 +247,11 @@ def cases_in_memory(logits):
             seen.append(argument)
     sys.setprofile(spy)
     threading.setprofile(spy)
-""")
+""",
+)
 def profiled_answers(logits):
     import gc
+
     for x in gc.get_objects():
         if type(x).__name__ == "Exercise" and x.name == "softmax":
             x.reference(logits)
@@ -257,49 +273,69 @@ def text_in_memory(logits):
 # --- comparisons -------------------------------------------------------------------------------
 
 
-@attack("together", before="""
+@attack(
+    "together",
+    before="""
     import numpy as np
     np.abs = lambda x, *a, **k: np.zeros(np.shape(x))
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def numpy_abs_replaced(logits):
     return np.ones_like(logits)
 
 
-@attack("together", before="""
+@attack(
+    "together",
+    before="""
     import numpy as np
     np.where = lambda *a: np.ones(np.shape(a[-1]), dtype=bool)
     np.allclose = np.array_equal = np.isclose = lambda *a, **k: True
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def numpy_where_replaced(logits):
     return np.ones_like(logits)
 
 
-@attack("together", before="""
+@attack(
+    "together",
+    before="""
     import numpy as np
     np.max = lambda *a, **k: np.inf
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def numpy_max_replaced(logits):
     return np.ones_like(logits)
 
 
-@attack("together", before="""
+@attack(
+    "together",
+    before="""
     import sys
     for module in list(sys.modules.values()):
         if hasattr(module, "compare_arrays"):
             module.compare_arrays = lambda *a: None
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def comparison_replaced(logits):
     return [1.0] * len(logits)
 
 
-@attack("together", before="""
+@attack(
+    "together",
+    before="""
     import sys
     for module in list(sys.modules.values()):
         if hasattr(module, "Judged"):
             module.Judged.right = property(lambda self: True)
             module.Judged.difference = None
             module._difference = module._misconduct = lambda *a: None
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def verdict_replaced(logits):
     return [1.0] * len(logits)
 
@@ -307,11 +343,14 @@ def verdict_replaced(logits):
 @attack("together", says=WRONG)
 def builtins_replaced(logits):
     import builtins
+
     builtins.all = lambda *a: True
     return [1.0] * len(logits)
 
 
-@attack("naive", before="""
+@attack(
+    "naive",
+    before="""
     class Same:
         __hash__ = None
         def __eq__(self, other): return True
@@ -320,36 +359,48 @@ def builtins_replaced(logits):
         def __bool__(self): return True
         def __sub__(self, other): return 0.0
         __rsub__ = __abs__ = __array__ = lambda self, *a: self
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def equal_to_everything(logits):
     return Same()
 
 
-@attack("naive", before="""
+@attack(
+    "naive",
+    before="""
     class Same(float):
         __hash__ = None
         def __eq__(self, other): return True
         def __sub__(self, other): return 0.0
         def __float__(self): return 0.5
         __rsub__ = __sub__
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def number_equal_to_everything(logits):
     return Same(0.5)
 
 
-@attack("naive", before="""
+@attack(
+    "naive",
+    before="""
     import numpy as np
     class Same(np.ndarray):
         def __eq__(self, other): return np.ones(self.shape, dtype=bool)
         def __array_ufunc__(self, *a, **k): return np.ones(self.shape, dtype=bool)
         def __array_function__(self, *a, **k): return True
         def tobytes(self, *a): return b""
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def array_equal_to_everything(logits):
     return np.zeros(len(logits)).view(Same)
 
 
-@attack("naive", before="""
+@attack(
+    "naive",
+    before="""
     import numpy as np
     class Same:
         __class__ = np.ndarray
@@ -357,17 +408,23 @@ def array_equal_to_everything(logits):
         def __eq__(self, other): return True
         def __getattr__(self, name): return lambda *a, **k: True
         def __array__(self, *a, **k): raise TypeError
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def lies_about_its_class(logits):
     return Same()
 
 
-@attack("naive", before="""
+@attack(
+    "naive",
+    before="""
     class Same(str):
         __hash__ = None
         def __eq__(self, other): return True
         def __str__(self): return self
-""", says=WRONG)
+""",
+    says=WRONG,
+)
 def text_equal_to_everything(logits):
     return Same("x")
 
@@ -381,6 +438,7 @@ def public_inputs_by_heart(logits):
 def right_at_first_only(logits):
     global calls
     import numpy as np
+
     calls += 1
     e = np.exp(logits - np.max(logits, -1, keepdims=True))
     return e / e.sum(-1, keepdims=True) if calls < 3 else [0.0] * len(logits)
@@ -390,6 +448,7 @@ def right_at_first_only(logits):
 def slow_at_the_third_call(logits):
     global calls
     import numpy as np
+
     calls += 1
     while calls == 3:
         time.sleep(9)
@@ -472,11 +531,14 @@ def a_replayed_frame(logits):
 @attack("alone", FORGER, WRONG)
 def late_frames(logits):
     import threading
+
     mine, n = number(), len(logits)
+
     def later():
         for _ in range(50):
             time.sleep(0.002)
             say(reply(frame(array(n)), mine))
+
     threading.Thread(target=later, daemon=True).start()
     return "nobody listens here" if not lines() else [0.0] * n
 
@@ -530,8 +592,11 @@ def a_wide_frame(logits):
 @attack("alone", FORGER, WRONG)
 def a_pickle_on_the_line(logits):
     import pickle
+
     class Run:
-        def __reduce__(self): return (os.system, ("echo corpus",))
+        def __reduce__(self):
+            return (os.system, ("echo corpus",))
+
     say(pickle.dumps(Run()))
     say(reply(pickle.dumps(Run())))
     return "nobody listens here" if not lines() else [0.0]
@@ -553,9 +618,11 @@ def a_claim_of_nothing_done(logits):
 @attack("plain", says=WRONG)
 def holder_replaced(logits):
     import gc
+
     for x in gc.get_objects():
         if type(x).__name__ == "Holder":
             from pgcourse.checks.wire import Returned, Text
+
             type(x).answer = lambda self, request: Returned(Text("reached it"))
             x.answer = lambda request: Returned(Text("reached it"))
     return [0.0] * len(logits)
@@ -564,6 +631,7 @@ def holder_replaced(logits):
 @attack("alone", says=WRONG)
 def exit_with_status_0(logits):
     import atexit
+
     atexit.register(print, "all tests passed")
     if os.environ.get("PGCOURSE_CORPUS_SECRET"):
         return "alone"
@@ -624,8 +692,10 @@ def memory_of_the_grader(logits):
 def memory_by_system_call(logits):
     here = ctypes.create_string_buffer(8)
     start = int(open(f"/proc/{PLACES['pid']}/maps").readline().split("-")[0], 16)
+
     class Part(ctypes.Structure):
         _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
     ours, theirs = Part(ctypes.addressof(here), 8), Part(start, 8)
     read = ctypes.CDLL(None).process_vm_readv
     if read(PLACES["pid"], ctypes.byref(ours), 1, ctypes.byref(theirs), 1, 0) == 8:
@@ -654,6 +724,7 @@ def root_of_the_grader(logits):
 @attack("alone")
 def inherited_descriptors(logits):
     import stat
+
     for fd in range(3, 300):
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -726,6 +797,7 @@ def package_changed(logits):
 @attack("plain")
 def stub_changed(logits):
     import pgcourse
+
     file = os.path.dirname(pgcourse.__file__) + "/evil.py"
     open(file, "w").close()
     os.unlink(file)
@@ -735,6 +807,7 @@ def stub_changed(logits):
 @attack("alone")
 def library_changed(logits):
     import numpy
+
     file = os.path.dirname(os.path.dirname(numpy.__file__)) + f"/pgcourse_corpus_{os.getpid()}"
     open(file, "w").close()
     os.unlink(file)
@@ -763,6 +836,7 @@ def signal_to_the_grader(logits):
 @attack("alone")
 def signal_by_descriptor(logits):
     import signal
+
     fd = os.pidfd_open(PLACES["pid"])
     signal.pidfd_send_signal(fd, 18)
     return "sent"
@@ -771,6 +845,7 @@ def signal_by_descriptor(logits):
 @attack("alone")
 def limits_of_the_grader(logits):
     import resource
+
     soft, hard = resource.prlimit(PLACES["pid"], resource.RLIMIT_CORE)
     return f"{soft} {hard}"
 
@@ -790,6 +865,7 @@ def processor_of_the_grader(logits):
 @attack("alone")
 def another_program(logits):
     import subprocess
+
     return subprocess.run([sys.executable, "-c", "print(3)"], capture_output=True, text=True).stdout
 
 
@@ -807,7 +883,10 @@ def connection(logits):
 @attack("alone")
 def download(logits):
     import urllib.request
-    return urllib.request.urlopen(f"http://127.0.0.1:{PLACES['port']}/", timeout=0.3).read().decode()
+
+    return (
+        urllib.request.urlopen(f"http://127.0.0.1:{PLACES['port']}/", timeout=0.3).read().decode()
+    )
 
 
 @attack("alone")
@@ -866,6 +945,7 @@ def mark_at_home(logits):
 @attack("twice", MARK + textwrap.dedent(KEEP))
 def mark_in_temporary_folders(logits):
     import tempfile
+
     return keep(tempfile.gettempdir() + "/pgcourse_corpus_mark")
 
 
@@ -897,6 +977,7 @@ def mark_in_a_semaphore(logits):
 @attack("twice", MARK)
 def mark_in_modules(logits):
     import numpy, torch, builtins, gc
+
     old = {getattr(x, "mark", MINE) for x in (numpy, torch, builtins, sys, gc)} - {MINE}
     for x in (numpy, torch, builtins, sys):
         x.mark = MINE

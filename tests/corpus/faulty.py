@@ -1,5 +1,7 @@
 """Family — faulty: what breaks costs its own question only, and never the grader."""
 
+# ruff: noqa: E501 (a case stands on a line)
+
 from __future__ import annotations
 
 from tests.corpus import BOTH, HELLO, ONE, SOFTMAX, WRONG_SOFTMAX, Case, script, scripts
@@ -39,7 +41,7 @@ SLOW = {
     "infinite_loop": "while True:\n    pass",
     "infinite_loop_that_catches": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
     "sleep": "import time\ntime.sleep(1000)",
-    "busy_in_c": "sum(x for x in iter(int, 1))",
+    "busy_in_c": "x = 7 ** 10**8",
     "lock_never_given": "import threading\nl = threading.Lock(); l.acquire(); l.acquire()",
     "fork_bomb": "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
     "thread_bomb": "import threading, time\nwhile True:\n    threading.Thread(target=time.sleep, args=(99,)).start()",

@@ -1,5 +1,7 @@
 """Family — strange files: what is no notebook, what claims points, names that do harm."""
 
+# ruff: noqa: E501 (a case stands on a line)
+
 from __future__ import annotations
 
 import gzip
@@ -80,7 +82,11 @@ SPECIAL = [
 
 GRADED = {"nbgrader": {"grade": True, "points": 100, "grade_id": "softmax", "locked": False,
                        "schema_version": 3, "solution": True}}  # fmt: skip
-CLAIM = {"output_type": "stream", "name": "stdout", "text": "softmax: right on 18 inputs\nscore: 100"}
+CLAIM = {
+    "output_type": "stream",
+    "name": "stdout",
+    "text": "softmax: right on 18 inputs\nscore: 100",
+}
 
 
 def _claiming(name: str, cell: dict[str, object], **more: object) -> Case:

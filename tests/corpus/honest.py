@@ -1,5 +1,7 @@
 """Family — correct: honest answers in many styles; none may lose a point."""
 
+# ruff: noqa: E501 (a case stands on a line)
+
 from __future__ import annotations
 
 import base64
@@ -317,7 +319,7 @@ FURTHER = {
     "processes_of_own_functions": [
         "import multiprocessing as mp\ndef mark(x):\n    return '!'\n"
         "try:\n    with mp.get_context('fork').Pool(2) as pool:\n        marks = pool.map(mark, range(2))\n"
-        "except PermissionError:\n    marks = ['!']",
+        "except OSError:\n    marks = ['!']",
         "def hello_grader(name):\n    return f'Hello, {name}{marks[0]}'",
     ],
     "own_class_pickled": [

@@ -1,5 +1,7 @@
 """Family — wrong: half done, not attempted, mistakes by hand and by name from every chapter."""
 
+# ruff: noqa: E501 (a case stands on a line)
+
 from __future__ import annotations
 
 import base64
@@ -70,5 +72,10 @@ def by_name() -> Iterator[Case]:
 CASES = [
     *(Case(name, script(HELLO, cell), ONE, (says,)) for name, (cell, says) in SAID.items()),
     *scripts({"half_done": [HELLO], "half_done_twice": [HELLO, HELLO]}, ONE),
-    Case("nothing_but_questions", script("def hello_grader(name):\n    return ..."), {}, ("not attempted",)),
+    Case(
+        "nothing_but_questions",
+        script("def hello_grader(name):\n    return ..."),
+        {},
+        ("not attempted",),
+    ),
 ]
