@@ -193,6 +193,7 @@ VERSION_3 = {
             "a.py",
             ["\nx = 1\n", "\ny = 2"],
         ),
+        (b"# %%\rx = 1\r# %%\r\ny = 2\r", "a.py", ["\nx = 1\n", "\ny = 2\n"]),
         (b"# In[3]:\n\nx = 1\n# In[ ]:\ny = 2", "a.py", ["\n\nx = 1\n", "\ny = 2"]),
         ("x = 'é'".encode("latin-1"), "a.py", ["x = '\ufffd'"]),
     ],
@@ -252,7 +253,8 @@ def test_files_are_found_and_strange_ones_refused(tmp_path: Path) -> None:
         (root / name).write_bytes(notebook("x"))
     (root / "bob/.ipynb_checkpoints/x.ipynb").write_bytes(notebook("x"))
     (root / "bob/notes.pdf").write_bytes(b"x")
-    (root / os.fsdecode(b"\xff.ipynb")).write_bytes(b"")
+    for name in (b"\xff.ipynb", b"\\xff.ipynb", b"\\\xff.ipynb"):
+        (root / os.fsdecode(name)).write_bytes(b"")
     (tmp_path / "secret.ipynb").write_bytes(notebook("x"))
     (root / "bob/link.ipynb").symlink_to(tmp_path / "secret.ipynb")
     (root / "bob/folder").symlink_to(tmp_path)
@@ -268,6 +270,8 @@ def test_files_are_found_and_strange_ones_refused(tmp_path: Path) -> None:
         "bob/link.ipynb": ("bob", "a link, which is not followed"),
         "bob/folder": ("bob", "a link, which is not followed"),
         "\\xff.ipynb": ("\\xff", ""),
+        "\\\\xff.ipynb": ("\\\\xff", ""),
+        "\\\\\\xff.ipynb": ("\\\\\\xff", ""),
         "empty": ("empty", "an empty folder"),
         "odd.ipynb": ("odd.ipynb", "an empty folder"),
         "pipe.ipynb": ("pipe", "not a regular file"),
@@ -696,6 +700,7 @@ def test_a_page_needs_no_other_file() -> None:
 
 def test_students_with_like_names_have_files_of_their_own() -> None:
     names = ["ada", "../ada", "a/da", "", ".", "..", "con" * 100, "Ada", "ada ", "ä", "ö", "\\xff"]
+    names.append(texts.file_name("ada "))  # who is called like the file of another
     files = [texts.file_name(name) for name in names]
     assert len(set(files)) == len(files)
     assert all(re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,80}", f, re.A) for f in files)

@@ -458,7 +458,18 @@ HARMLESS = {
         "@dataclasses.dataclass\nclass A:\n  x: A | None = None\n"
         "typing.get_type_hints(A)\npickle.loads(pickle.dumps(A(A())))"
     ),
-    "a future": "from __future__ import annotations",
+    "a future": "from __future__ import annotations\n# %%\ndef later(x: Later): pass",
+    "a module of one's own": "%%writefile own.py\nx = 1\n# %%\nimport own\nassert own.x == 1",
+    "two modules in a hurry": (
+        "try:\n  import two\nexcept ImportError:\n  open('one.py', 'w').write('y = 2')\n# %%\n"
+        "import one\nopen('two.py', 'w').write('y = 3')\n# %%\nimport two\nassert two.y == 3"
+    ),
+    "a module written in parts": (
+        "%%file own.py\nx = 1\n# %%\n%%writefile -a own.py\nx += 1\n# %%\n"
+        "from own import x\nassert x == 2"
+    ),
+    "a name of the library": "%%writefile json.py\nx = 1\n# %%\nimport json\njson.dumps(1)",
+    "a function below a magic": "%%time\ndef own(): pass\n# %%\nown()",
     "a flood": "for _ in range(2000): print('x' * 1000)",
 }
 FAILING = {
@@ -482,7 +493,8 @@ FAILING = {
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_costs_nothing(what: str, full: Warm) -> None:
-    with full.worker([HARMLESS[what], HONEST], "policies") as worker:
+    cells = HARMLESS[what].split("\n# %%\n")
+    with full.worker([*cells, HONEST], "policies") as worker:
         assert core.examine(core.exercises()["softmax"], worker).right
         assert worker.notes == []
 

@@ -5,11 +5,13 @@ and serves its functions to another process, over pipes. It knows no reference, 
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import asyncio
 import builtins
 import contextlib
+import importlib
 import inspect
 import linecache
 import os
@@ -43,6 +45,7 @@ from pgcourse.checks.wire import (
 
 LENGTH = struct.Struct("<Q")
 LARGEST_FRAME = 256 * 2**20
+FUTURE = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 _BUILTINS = dict(vars(builtins))
 
 
@@ -272,53 +275,60 @@ def _read_exactly(stream: Any, size: int, deadline: float | None) -> bytes:
 
 def run_cells(cells: Sequence[str]) -> dict[str, Any]:
     """Execute code cells one by one; a failing cell is noted, the rest run."""
-    namespace = notebook_namespace()
+    notebook = Notebook({})
     for number, source in enumerate(cells):
-        if problem := run_cell(source, number, namespace):
+        if problem := notebook.run(source, number):
             print(f"cell {number}: {problem}", file=sys.stderr)
-    return namespace
+    return notebook.namespace
 
 
-def notebook_namespace() -> dict[str, Any]:
-    """Return the names that a notebook finds before its first cell."""
-    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
-    magics = Magics(lambda source: exec(_compiled(source, "<magic>"), namespace))
-    namespace |= {"get_ipython": lambda: magics, "display": _nothing, "input": lambda *_: ""}
-    namespace |= {"exit": sys.exit, "quit": sys.exit}
-    return namespace
+class Notebook:
+    """Runs cells one after the other in one namespace, as Jupyter does.
 
-
-def run_cell(source: str, number: int, namespace: dict[str, Any]) -> str:
-    """Execute one code cell as a notebook would.
-
-    Returns:
-        What went wrong, or nothing.
+    Args:
+        namespace: a dictionary that gets what a notebook finds before its first cell.
     """
-    try:
-        code = _compiled(source, f"<cell {number}>")
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace, self.future = namespace, 0  # flags of `from __future__` so far
+        magics = Magics(lambda source: exec(self._compiled(source, "<magic>"), namespace))
+        namespace |= {"__name__": "__main__", "__builtins__": builtins}
+        namespace |= {"get_ipython": lambda: magics, "display": _nothing, "input": lambda *_: ""}
+        namespace |= {"exit": sys.exit, "quit": sys.exit}
+
+    def run(self, source: str, number: int) -> str:
+        """Execute one cell.
+
+        Returns:
+            What went wrong, or nothing.
+        """
         try:
-            coroutine = eval(code, namespace)
-            if code.co_flags & inspect.CO_COROUTINE:
-                asyncio.run(coroutine)
-        finally:
-            builtins.__dict__.update(_BUILTINS)  # before any is needed: a cell can delete them
-    except BaseException as error:
-        return f"{type(error).__name__}: {_said(error)}"
-    return ""
+            importlib.invalidate_caches()  # for modules that the cell before wrote
+            code = self._compiled(source, f"<cell {number}>")
+            try:
+                coroutine = eval(code, self.namespace)
+                if code.co_flags & inspect.CO_COROUTINE:
+                    asyncio.run(coroutine)
+            finally:
+                builtins.__dict__.update(_BUILTINS)  # before any is needed: a cell can delete them
+        except BaseException as error:
+            return f"{type(error).__name__}: {_said(error)}"
+        return ""
 
+    def _compiled(self, source: str, name: str) -> CodeType:
+        """Compile a cell; only what is no Python goes through IPython, which takes a while."""
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | self.future
+        try:
+            code = compile(source, name, "exec", flags, dont_inherit=True)
+        except SyntaxError:
+            from IPython.core.inputtransformer2 import TransformerManager
 
-def _compiled(source: str, name: str) -> CodeType:
-    """Compile a cell; only what is no Python goes through IPython, which costs a millisecond."""
-    try:
-        code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except SyntaxError:
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        source = TransformerManager().transform_cell(source)
-        code = compile(source, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    assert isinstance(code, CodeType)
-    return code
+            source = TransformerManager().transform_cell(source)
+            code = compile(source, name, "exec", flags, dont_inherit=True)
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        assert isinstance(code, CodeType)
+        self.future |= code.co_flags & FUTURE
+        return code
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
@@ -326,7 +336,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 class Magics:
-    """Stands in for the notebook's shell: a magic that wraps code runs it, others do nothing."""
+    """Stands in for the notebook's shell: magics run code or write a file, others do nothing."""
 
     wrappers = frozenset({"time", "capture", "prun"})
 
@@ -339,9 +349,11 @@ class Magics:
             self.run(line)
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> None:
-        """Run the cell below `%%time` or `%%capture`."""
+        """Run the cell below `%%time` or `%%capture`; write the one below `%%writefile`."""
         if name in self.wrappers:
             self.run(cell)
+        if name in {"writefile", "file"}:
+            _write(line.split(), cell)
 
     def getoutput(self, *args: Any, **kwargs: Any) -> list[str]:
         """Say what `!command` printed: nothing, for it was not run."""
@@ -349,6 +361,14 @@ class Magics:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return _nothing
+
+
+def _write(words: list[str], text: str) -> None:
+    """Write a file as `%%writefile -a NAME` does, if that is possible."""
+    mode = "a" if {"-a", "--append"} & {*words} else "w"
+    name = words[-1].strip("\"'") if words else "."
+    with contextlib.suppress(OSError), open(name, mode, encoding="utf-8") as file:
+        file.write(text)
 
 
 def serve() -> None:

@@ -97,8 +97,8 @@ def _found(path: Path, name: str, student: str) -> Found:
 
 
 def printable(name: str) -> str:
-    """Return a file's name with bytes that are no text written out."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """Return a file's name with bytes that are no text written out; no two names become one."""
+    return os.fsencode(name).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def student_of(name: str) -> str:

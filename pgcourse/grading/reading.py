@@ -125,7 +125,7 @@ def _decode(text: str) -> Notebook:
 
 def _script(text: str) -> list[str]:
     """Split a percent script, or one that nbconvert wrote, at its markers."""
-    text = text.replace("\r\n", "\n")
+    text = _clean(text)
     marks = list(MARKER.finditer(text))
     stops = [m.start() for m in marks] + [len(text)]
     cells = [text[: stops[0]]]

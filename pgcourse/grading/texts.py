@@ -49,7 +49,7 @@ def cell(text: str) -> str:
 
 def file_name(text: str) -> str:
     """Return a name for a file: the text itself if it is plain, else what is left and a hash."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}", text) and not text.endswith("."):
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}(?<![.])(?<!-[0-9a-f]{10})", text):
         return text
     kept = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_.-")[:40]
     return f"{kept or 'student'}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

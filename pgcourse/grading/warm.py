@@ -195,6 +195,7 @@ def settle(plan: Plan, chapter: str, mounted: bool) -> None:
     os.environ |= {"HOME": plan.scratch, "TMPDIR": plan.scratch, "MPLCONFIGDIR": plan.scratch}
     folder = plan.inside("chapter") if mounted else plan.inside("chapters", chapter)
     pgcourse.__path__.append(folder)
+    sys.path.append("")  # where a notebook runs, its own modules are found; they shadow nothing
 
 
 def main() -> None:

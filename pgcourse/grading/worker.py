@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from pgcourse.checks.holder import Holder, notebook_namespace, run_cell, time_limit
+from pgcourse.checks.holder import Holder, Notebook, time_limit
 from pgcourse.checks.wire import Answer, Raised, Request
 from pgcourse.grading.line import Line
 
@@ -68,15 +68,14 @@ def serve(fd: int) -> None:
     line, own = Line(socket.socket(fileno=fd)), os.getpid()
     session = msgspec.msgpack.decode(line.receive(LARGEST), type=Session)
     main = sys.modules["__main__"] = ModuleType("__main__")
-    namespace = vars(main)
-    namespace |= notebook_namespace()
+    notebook = Notebook(vars(main))
     for number, source in session.cells:
         problem = "TimeoutError: the cell did not end in time"
         with contextlib.suppress(TimeoutError), time_limit(session.cell_seconds):
-            problem = run_cell(source, number, namespace)
+            problem = notebook.run(source, number)
         steady(own)
         line.send(msgspec.msgpack.encode(Ran(number, _plain(problem))))
-    holder, state = Holder(namespace, session.call_seconds), State()
+    holder, state = Holder(notebook.namespace, session.call_seconds), State()
     while True:
         batch = msgspec.msgpack.decode(line.receive(LARGEST), type=Batch)
         for answers in _answer_all(holder, state, batch):
