@@ -29,8 +29,8 @@ from markdown_it import MarkdownIt
 import pgcourse
 from pgcourse.checks import core
 from pgcourse.checks.wire import Answer, Raised, Request, Returned, encode
-from pgcourse.grading.isolation import Limits
 from pgcourse.grading.finding import printable
+from pgcourse.grading.isolation import Limits
 from pgcourse.grading.sandbox import Warm
 from tests.corpus import Case, attacks, faulty, files, honest, wrong
 from tests.test_grading import by_value  # noqa: F401 (a fixture)
@@ -63,7 +63,8 @@ until = time.monotonic() + 3
 while left() and time.monotonic() < until: time.sleep(0.05)
 for pids in left():
     for pid in pids.split():
-        print("left behind:", pid, open(f"/proc/{pid}/cmdline").read().replace(chr(0), " "), file=sys.stderr)
+        command = open(f"/proc/{pid}/cmdline").read().replace(chr(0), " ")
+        print("left behind:", pid, command, file=sys.stderr)
         os.kill(int(pid), 9)
 sys.exit(code)
 """
@@ -248,6 +249,7 @@ def test_the_guard_sees_what_is_left_running() -> None:
 @pytest.mark.usefixtures("by_value")
 def test_grades_are_what_the_lines_say(graded: dict[str, Any]) -> None:
     rows, lines = points(graded["folder"]), outcome(graded["folder"])
+    assert len(list((graded["folder"] / "out").glob("feedback/*.html"))) == len(rows)
     assert {row["possible"] for row in rows.values()} == {f"{len(core.exercises()) + 1}"}
     for case in (c for f in all_cases(places(graded["folder"])).values() for c in f):
         row = rows.get(case.name)  # names that are shown in other words have no row here

@@ -12,6 +12,7 @@ import stat
 import zipfile
 from pathlib import Path
 
+from pgcourse.grading import texts
 from tests.corpus import HELLO, ONE, SOFTMAX, WRONG_SOFTMAX, Case, code, notebook, script
 
 EVIL = "<script>corpus()</script>"
@@ -62,6 +63,11 @@ def _socket(path: Path) -> None:
             os.close(here)
 
 
+def _sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
 def _device(path: Path) -> None:
     try:
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
@@ -77,7 +83,7 @@ SPECIAL = [
     Case("socket", says=("not a regular file",), suffix=".ipynb", make=_socket),
     Case("folder", says=("an empty folder",), suffix=".ipynb", make=Path.mkdir),
     Case("deep_folder", says=("too deep",), suffix="", make=lambda p: (p / "/".join("d" * 30)).mkdir(parents=True)),
-    Case("sparse", says=("at most",), suffix=".ipynb", make=lambda p: (p.touch(), os.truncate(p, 2**40))[0]),
+    Case("sparse", says=("at most",), suffix=".ipynb", make=_sparse),
 ]  # fmt: skip
 
 GRADED = {"nbgrader": {"grade": True, "points": 100, "grade_id": "softmax", "locked": False,
@@ -109,6 +115,7 @@ CLAIMS = [
 
 # Names that something downstream may take for more than a name.
 NAMES = [
+    texts.file_name("ünïcödé"), "\\xff", "\udcff",
     "two\nlines", "=cmd|' calc'!A0", "+1+1", "-rf", "@SUM(A1)", "\uff1d1+1", "tab\tcolumn", 'quote"comma,',
     "<script>corpus()", "<img src=x onerror=corpus()>", "](javascript:corpus())", "right\u202eleft", "zero\u200bwidth",
     "x..%2f..%2f", "$(corpus)", "`corpus`", "; corpus", "ünïcödé", "\U0001f600", "a" * 200, "CON", "results",

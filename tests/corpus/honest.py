@@ -279,7 +279,7 @@ FORMS = [
         HELLO, SOFTMAX, metadata={"kernelspec": {"name": "ir", "language": "R"}})),
     _form("huge_outputs", notebook(cells=[code(HELLO, outputs=[PICTURE] * 4), code(SOFTMAX)])),
     _form("thousands_of_cells", notebook(*["x = 1"] * 2500, HELLO, SOFTMAX)),
-    _form("hundreds_of_failing_cells", notebook(*["x"] * 800, HELLO, SOFTMAX)),
+    _form("thousands_of_failing_cells", notebook(*["x"] * 4000, HELLO, SOFTMAX)),
     _form("marked_utf_8", b"\xef\xbb\xbf" + notebook(HELLO, SOFTMAX)),
     _form("utf_16", notebook(HELLO, SOFTMAX).decode().encode("utf-16")),
     _form("nul_bytes", notebook(HELLO, SOFTMAX) + b"\0" * 4096),
@@ -290,7 +290,7 @@ FORMS = [
     _form("no_cell_marks", (HELLO + SOFTMAX).encode(), ".py"),
     _form("exported_by_nbconvert", f"#!/usr/bin/env python\n# coding: utf-8\n# In[1]:\n\n{HELLO}\n# "
           f"In[ ]:\n\nget_ipython().run_line_magic('matplotlib', 'inline')\n{SOFTMAX}".encode(), ".py"),
-    _form("latin_1_comment", script(HELLO, SOFTMAX) + b"# caf\xe9\n", ".py"),
+    _form("latin_1_comment", script(HELLO, SOFTMAX) + b"# \xe9t\xe9\n", ".py"),
     _form("many_empty_and_text_cells", script(*[""] * 50, HELLO, "# %% [markdown]\n# text", SOFTMAX), ".py"),
     _form("attachments_and_raw_cells", notebook(cells=[
         {"cell_type": "markdown", "source": "x", "attachments": {"a.png": {"image/png": "AAAA"}}},
