@@ -568,7 +568,31 @@ def test_a_worse_answer_never_has_more_partial_points() -> None:
             return wire.Returned(wire.encode(cases[number].expected))
 
     shares = [core.examine(exercise, Some(n), 3).share for n in range(len(cases) + 1)]
-    assert shares == [n / len(cases) for n in range(len(cases) + 1)]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+    assert all(s <= n / len(cases) for n, s in enumerate(shares))
+
+
+@pytest.mark.parametrize("name", core.exercises())
+def test_public_answers_by_heart_have_no_points(name: str) -> None:
+    exercise = core.exercises()[name]
+    if exercise.accepts is not None:
+        pytest.skip("right answers are many")
+    known = [(case.request.args, case) for case in core.cases_of(exercise, 0)]
+
+    class Remembering(Callee):
+        """Knows the answers to public inputs, and nothing else."""
+
+        def answer(self, request: wire.Request) -> wire.Answer:
+            case = next((case for args, case in known if args == request.args), None)
+            if case is None:
+                return wire.Raised("ValueError", "never seen")
+            blocked = [wire.Blank("None")] * len(exercise.blocked)
+            gradients = [*map(wire.encode, case.gradients), *blocked]
+            return wire.Returned(wire.encode(case.expected), gradients)
+
+    assert core.examine(exercise, Remembering(), 0).share == 1
+    assert core.examine(exercise, Remembering(), 3).share == 0
 
 
 def test_right_values_with_a_fault_are_less_than_right() -> None:
@@ -581,7 +605,8 @@ def test_right_values_with_a_fault_are_less_than_right() -> None:
             return wire.Returned(wire.encode(case.expected), changed=[0] * (case is cases[1]))
 
     verdict = core.examine(exercise, Careless(), 3)
-    assert (verdict.mistake, verdict.share) == ("changes its input", 1 - 1 / len(cases))
+    drawn = sum(core.drawn_by_seed(exercise, 3))
+    assert (verdict.mistake, verdict.share) == ("changes its input", (drawn - 1) / drawn)
 
 
 def test_the_best_of_several_notebooks_counts(tmp_path: Path) -> None:

@@ -710,6 +710,17 @@ def test_a_warm_process_that_may_not_start_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_warm_process_ends_in_silence_when_nobody_hears_it(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Warm(omit={"preload"}) as warm:
+        for _ in range(3):
+            assert warm._tell("", [])
+        assert eventually(warm.control.speaks)  # an acknowledgement that is never read
+    assert warm.process is None
+    assert capfd.readouterr().err == ""
+
+
 def test_without_forks_every_worker_is_a_process_of_its_own() -> None:
     with Warm(omit={*LAYERS, "fork", "preload"}) as warm:
         assert [x for x in warm.layers if x.in_force] == []

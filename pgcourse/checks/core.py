@@ -188,7 +188,7 @@ def cases_of(exercise: Exercise, seed: int) -> tuple[Case, ...]:
 class Verdict:
     """What a check found; `status` is "right", "wrong" or "not attempted".
 
-    `share` of the inputs were answered rightly in every respect.
+    `share` of the inputs were answered rightly in every respect; known inputs add nothing to it.
     """
 
     exercise: str
@@ -312,8 +312,28 @@ def examine(exercise: Exercise, callee: Callee, seed: int = 0) -> Verdict:
     if all(j.right for j in told):
         return Verdict(exercise.name, "right", f"right on {len(cases)} inputs", share=1.0)
     verdict = _explain(exercise, wrong) if wrong else _explain_fault(exercise, told)
-    again = not wrong and judged[0].right and not told[-1].right
-    return replace(verdict, share=(sum(j.right for j in judged) - again) / len(cases))
+    right = [j.right for j in judged]
+    right[0] &= bool(wrong) or told[-1].right
+    return replace(verdict, share=_share(exercise, seed, right))
+
+
+def _share(exercise: Exercise, seed: int, right: list[bool]) -> float:
+    """Return the share of right answers; no larger than among the inputs that the seed draws.
+
+    The others are the same for everybody and known: who only remembers those has nothing.
+    """
+    varies = drawn_by_seed(exercise, seed)
+    drawn = [r for r, v in zip(right, varies, strict=False) if v]
+    return min(sum(right) / len(varies), sum(drawn) / sum(varies))
+
+
+@lru_cache(maxsize=256)
+def drawn_by_seed(exercise: Exercise, seed: int) -> tuple[bool, ...]:
+    """Say of each case that no other seed has such an input; where each has it, of all."""
+    others = (cases_of(exercise, other) for other in range(4) if other != seed)
+    known = [case.request.args for cases in others for case in cases]
+    varies = tuple(case.request.args not in known for case in cases_of(exercise, seed))
+    return varies if any(varies) else (True,) * len(varies)
 
 
 def _ask(callee: Callee, cases: Sequence[Case]) -> Iterator[Answer]:

@@ -94,7 +94,9 @@ class Nursery:
         while True:
             while not select.select([self.control.end], [], [], TICK if self.pid else None)[0]:
                 self.look()
-            message, lines, _, _ = socket.recv_fds(self.control.end, COMMAND, 1)
+            message, lines = b"", list[int]()
+            with contextlib.suppress(ConnectionError):  # closed before it read what we said
+                message, lines, _, _ = socket.recv_fds(self.control.end, COMMAND, 1)
             self.end()
             if not message:
                 return
