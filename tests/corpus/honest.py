@@ -278,8 +278,8 @@ FORMS = [
     _form("another_kernel_named", notebook(
         HELLO, SOFTMAX, metadata={"kernelspec": {"name": "ir", "language": "R"}})),
     _form("huge_outputs", notebook(cells=[code(HELLO, outputs=[PICTURE] * 4), code(SOFTMAX)])),
-    _form("thousands_of_cells", notebook(*["x = 1"] * 2500, HELLO, SOFTMAX)),
-    _form("thousands_of_failing_cells", notebook(*["x"] * 4000, HELLO, SOFTMAX)),
+    _form("thousands_of_cells", notebook(*["x = 1"] * 1500, HELLO, SOFTMAX)),
+    _form("thousands_of_failing_cells", notebook(*["x"] * 1500, HELLO, SOFTMAX)),
     _form("marked_utf_8", b"\xef\xbb\xbf" + notebook(HELLO, SOFTMAX)),
     _form("utf_16", notebook(HELLO, SOFTMAX).decode().encode("utf-16")),
     _form("nul_bytes", notebook(HELLO, SOFTMAX) + b"\0" * 4096),

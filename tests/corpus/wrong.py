@@ -63,7 +63,7 @@ def carrying(function: object, name: str) -> str:
 def by_name() -> Iterator[Case]:
     """Yield notebooks in which each function of a chapter makes its first, or last, mistake."""
     for stem, place in itertools.product(CHAPTERS, (0, -1)):
-        exercises = core.chapter_exercises(stem)
+        exercises = core.chapter_exercises(stem)[:3]  # the fourth may take seconds to judge
         cells = [carrying(e.mistakes[place].wrong[0], e.name) for e in exercises]
         says = tuple(e.mistakes[place].name for e in exercises)
         yield Case(f"{stem}_mistakes_{place % 7}", notebook(*cells), {}, says, ".ipynb")
