@@ -15,7 +15,7 @@ export OPENBLAS_NUM_THREADS = 1
 export TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup chapters book test lab grade exercises exercises-check lint bench counts clean distclean
+.PHONY: help setup chapters book test attack lab grade exercises exercises-check lint bench counts clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,11 +36,16 @@ book: chapters ## build the book; warnings are errors
 # Pages are spread over the processes; elsewhere a file stays together, as notebooks must.
 PYTEST = "$(BIN)/python" -m pytest -q -n $(JOBS)
 
+CORPUS = tests/test_grading_corpus.py
+
 test: chapters ## run all tests; those in a browser need `make book` first
 	@failed=0; \
-	$(PYTEST) --dist loadfile --nbval --ignore=tests/test_browser.py tests solutions || failed=1; \
+	$(PYTEST) --dist loadfile --nbval --ignore=tests/test_browser.py --ignore=$(CORPUS) tests solutions || failed=1; \
 	$(PYTEST) --dist worksteal tests/test_browser.py || failed=1; \
 	exit $$failed
+
+attack: setup ## grade hundreds of honest, faulty and attacking files, as CI does
+	@$(PYTEST) --dist loadfile $(CORPUS)
 
 # Verdicts link to the built book, which the server hands out under /static. LAB takes options.
 lab: setup ## open the exercises in JupyterLab

@@ -109,6 +109,17 @@ def test_a_shared_buffer_is_seen() -> None:
     assert judge(TOY, reused).mistake == "overwrites an earlier result"
 
 
+def test_who_trains_may_take_longer() -> None:
+    def slow(x: Any) -> Any:
+        time.sleep(0.3)
+        return toy(x)
+
+    patient = core.Exercise("toy", toy, toy_inputs, patience=20)
+    assert core.examine(patient, Holder({"toy": slow}, seconds=0.1)).right
+    hasty = core.examine(TOY, Holder({"toy": slow}, seconds=0.1))
+    assert hasty.mistake == "too slow"
+
+
 def test_memory_of_earlier_calls_is_seen() -> None:
     calls: list[int] = []
 

@@ -99,6 +99,7 @@ class Exercise:
         blocked: positions of arguments that require a gradient and must not get one.
         accepts: says what is wrong with an answer to these arguments, where right answers are many
             (a trained policy); without it an answer must be equal to the reference's.
+        patience: how many times the usual limit a call may take.
         mistakes: named wrong answers, the most specific first; `mistake` adds one.
     """
 
@@ -110,6 +111,7 @@ class Exercise:
     gradient_of: tuple[int, ...] = ()
     blocked: tuple[int, ...] = ()
     accepts: Callable[[tuple[Any, ...], Value], Difference | None] | None = None
+    patience: float = 1.0
     mistakes: list[Mistake] = field(default_factory=list)
 
     def mistake(
@@ -136,6 +138,7 @@ class Exercise:
             [*self.gradient_of, *self.blocked],
             None if cotangent is None else encode(cotangent),
             self.fresh,
+            self.patience,
         )
 
 

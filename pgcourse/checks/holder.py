@@ -106,7 +106,7 @@ class Holder(Callee):
         if request.gradient_of:
             args = _as_leaves(args, request.gradient_of)
         recording = _recording() if request.gradient_of else contextlib.nullcontext()
-        with time_limit(self.seconds), recording:
+        with time_limit(self.seconds * request.patience), recording:
             result = function(*args)
         value = encode(result)
         changed = [i for i, a in enumerate(args) if encode(a) != encode(decode(request.args[i]))]
@@ -205,11 +205,12 @@ class Remote(Callee):
         try:
             pipe_in, pipe_out = self._pipes()
             write_frame(pipe_in, msgspec.msgpack.encode(request))
-            frame = read_frame(pipe_out, time.monotonic() + self.seconds)
+            frame = read_frame(pipe_out, time.monotonic() + self.seconds * request.patience)
             answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
         except TimeoutError as error:
             self.close()
-            return Raised("TimeoutError", str(error) or f"no answer within {self.seconds:g} s")
+            seconds = self.seconds * request.patience
+            return Raised("TimeoutError", str(error) or f"no answer within {seconds:g} s")
         except (OSError, EOFError, msgspec.MsgspecError):
             self.close()
             return Raised("EOFError", "the process that ran the function broke off")

@@ -70,6 +70,7 @@ class Request(msgspec.Struct, frozen=True):
     """Call `name(*args)`; with `gradient_of`, also pull `cotangent` back to those arguments.
 
     With `fresh`, the holder afterwards overwrites its arguments to see whether the result follows.
+    A call may take `patience` times as long as others: whoever trains needs longer.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Request(msgspec.Struct, frozen=True):
     gradient_of: list[int] = []
     cotangent: Value | None = None
     fresh: bool = False
+    patience: float = 1.0
 
 
 class Returned(msgspec.Struct, tag_field="kind", tag="returned", frozen=True):

@@ -43,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         memory: bytes that a submission may add to what the warm process holds.
         cpu: seconds of processor time of one process.
         cell_seconds: of one cell, by the clock.
-        call_seconds: of one call of a function.
+        call_seconds: of one call of a function; of one that trains, six times as many.
         submission_seconds: of all cells and calls together, with every restart.
         processes: processes and threads at a time.
         open_files: descriptors of one process.

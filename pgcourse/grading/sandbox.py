@@ -331,7 +331,7 @@ class Worker:
             self._exchange(requests, answers)
         except TimeoutError:
             self._drop()
-            answers.append(Raised("TimeoutError", self._too_slow_text()))
+            answers.append(Raised("TimeoutError", self._too_slow_text(requests)))
         except (OSError, EOFError, BrokenError, ValueError, RecursionError):
             self._drop()
             answers.append(Raised("EOFError", "the process that ran the function broke off"))
@@ -339,10 +339,13 @@ class Worker:
         self.spent |= isinstance(last, Raised) and "memory" in f"{last.type} {last.message}".lower()
         return answers
 
-    def _too_slow_text(self) -> str:
+    def _too_slow_text(self, requests: Sequence[Request]) -> str:
         if time.monotonic() > self.until:
             return f"the notebook used up its {self.limits.submission_seconds:g} s"
-        return f"no answer within {self.limits.call_seconds:g} s"
+        return f"no answer within {self._call_seconds(requests):g} s"
+
+    def _call_seconds(self, requests: Sequence[Request]) -> float:
+        return self.limits.call_seconds * max(r.patience for r in requests)
 
     def _exchange(self, requests: Sequence[Request], answers: list[Answer]) -> None:
         """Send requests and append the answers, up to the first that took too long."""
@@ -351,10 +354,11 @@ class Worker:
         line = self.line or self._begin()
         self.asked |= {r.name for r in requests}
         batch = Batch(secrets.randbits(63), self.limits.output, list(requests))
-        line.send(msgspec.msgpack.encode(batch), self._deadline(self.limits.call_seconds))
+        seconds = self._call_seconds(requests)
+        line.send(msgspec.msgpack.encode(batch), self._deadline(seconds))
         left = batch.output + CHUNK
         while len(answers) < len(requests) and not _too_slow(answers):
-            frame = line.receive(left, self._deadline(self.limits.call_seconds))
+            frame = line.receive(left, self._deadline(seconds))
             left -= len(frame)
             said = msgspec.msgpack.decode(frame, type=Answers)
             if said.number != batch.number or not said.answers:
