@@ -984,7 +984,7 @@ def test_forged_gradients_are_no_gradients() -> None:
 
 
 def test_a_dask_cluster_gives_the_same_grades(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed", reason="needs pip install '.[dask]'")
     root = handed_in(tmp_path)
     for name in NAMES[:2]:
         (root / f"{name}.ipynb").write_bytes((ROOT / f"solutions/{name}.ipynb").read_bytes())
