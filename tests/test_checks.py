@@ -441,6 +441,7 @@ def test_html_escapes_what_a_student_returns() -> None:
 
 def test_unknown_names_are_told() -> None:
     assert core.no_such_exercise("hello").mistake == "edit outside the blank"
+    assert "edit outside the blank" in show.as_html(core.no_such_exercise("hello"))
     assert core.find_exercise("hello") is None
 
 

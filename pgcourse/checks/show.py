@@ -82,8 +82,9 @@ def as_html(verdict: Verdict) -> str:
         parts += [f"<p style='margin:.3em 0'>{inline(verdict.says)}</p>"] if verdict.says else []
         seen = escape("\n".join(facts(verdict)))
         parts += [f"<pre style='margin:.3em 0'>{seen}</pre>"] if seen else []
-        link = f"<a href='{page_of(verdict)}'>Read the paragraph</a>{inline(unbuilt())}"
-        parts += [link] if verdict.see else []
+        if verdict.see:
+            link = f"<a href='{page_of(verdict)}'>Read the paragraph</a>"
+            parts.append(link + inline(unbuilt()))
     style = f"border-left:4px solid {colour};padding:.3em .8em;margin:.3em 0"
     return f"<div style='{style}'>{''.join(parts)}</div>"
 
