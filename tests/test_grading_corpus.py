@@ -22,18 +22,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
 import pgcourse
+from pgcourse import CHAPTERS
 from pgcourse.checks import core
 from pgcourse.checks.wire import Answer, Raised, Request, Returned, encode
 from pgcourse.grading.finding import printable
 from pgcourse.grading.isolation import Limits
 from pgcourse.grading.sandbox import Warm
 from tests.corpus import Case, attacks, faulty, files, honest, wrong
-from tests.test_grading import by_value  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are those of Linux")
 PACKAGE = Path(pgcourse.__file__).parent
@@ -148,11 +149,26 @@ def points(folder: Path) -> dict[str, dict[str, str]]:
         return {row["student"]: row for row in csv.DictReader(table)}
 
 
+@pytest.fixture(scope="module")
+def by_value() -> Iterator[None]:
+    """Have functions of the package travel with their code: a worker has no reference."""
+    names = [n for stem in CHAPTERS for n in (f"pgcourse.{stem}", f"pgcourse.checks.{stem}")]
+    modules = [sys.modules[n] for n in names if core.exercises() and n in sys.modules]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+            for loader in ("__spec__", "__loader__"):  # pytest's own, which does not travel
+                patch.setattr(module, loader, None)
+        yield
+    for module in modules:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
 # --- the run -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory, by_value: None) -> dict[str, Any]:  # noqa: F811
+def graded(tmp_path_factory: pytest.TempPathFactory, by_value: None) -> dict[str, Any]:
     """Grade the corpus once, whatever number of processes run the tests."""
     shared = tmp_path_factory.getbasetemp()
     shared = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "corpus"
@@ -219,7 +235,7 @@ def fault_of(case: Case, line: dict[str, Any]) -> str:
     return ""
 
 
-def test_the_corpus_is_large(by_value: None, tmp_path: Path) -> None:  # noqa: F811
+def test_the_corpus_is_large(by_value: None, tmp_path: Path) -> None:
     sizes = {name: len(cases) for name, cases in all_cases(places(tmp_path)).items()}
     assert sum(sizes.values()) >= 300
     assert min(sizes.values()) >= 30
@@ -335,6 +351,7 @@ def _serve(server: socket.socket) -> None:
 # Makes each attack in a process of its own, unprotected, and says what `softmax` did.
 CONTROLS = """
 import io, json, os, sys, time
+import cloudpickle
 import numpy as np
 from pgcourse.checks import core
 from pgcourse.checks.holder import Holder, run_cells
