@@ -1,6 +1,6 @@
 """Chapter 7 — returns: which rewards an action answers for, and how much the later ones count.
 
-Data flow: rewards, ends -> one backward recursion -> weights [T, N]; (MDP, theta, weigh) -> Moments.
+Data flow: rewards, ends -> backward recursion -> weights [T, N]; (MDP, theta, weigh) -> Moments.
 
 A function `by_...` makes a *weigh* for the loop of chapter 6: trajectories -> weights `[T, N]`.
 """

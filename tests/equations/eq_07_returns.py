@@ -1,4 +1,4 @@
-"""Equations of chapter 7: sums over all trajectories on one side, values and states on the other."""
+"""Equations of chapter 7: sums over trajectories on one side, values and states on the other."""
 
 from __future__ import annotations
 
