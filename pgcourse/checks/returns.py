@@ -573,8 +573,8 @@ def _whole_to_go(rewards: Any, gamma: float, mode: str) -> Any:
 
 @WEIGHTS.mistake("always the return", "sec-modes")
 def _only_return(rewards: Any, gamma: float, mode: str) -> Any:
-    """Whatever the mode, you give each step the whole return. The other two leave out what was earned
-    before the step."""
+    """Whatever the mode, you give each step the whole return. The other two leave out what was
+    earned before the step."""
     return _all_the_same(_whole)(rewards, gamma, mode)
 
 
@@ -785,8 +785,8 @@ def _horizons(rng: np.random.Generator) -> Case:
 
 def total_variance(world: World, horizon: int, gamma: float, by: Any) -> float:
     """Trace of the covariance of one trajectory's estimate with these weights."""
-    *parts, theta = world
-    mdp = MDP(*parts, gamma, horizon)
+    P, R, d0, theta = world
+    mdp = MDP(P, R, d0, gamma, horizon)
     states, actions = enumerate_trajectories(mdp)
     p = trajectory_prob(mdp, softmax(theta), states, actions)
     every = from_paths(mdp, states, actions)
