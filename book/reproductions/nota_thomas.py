@@ -35,7 +35,9 @@ def loop(gamma):
     total = 0.0
     for start, stop in np.array(SIDES, dtype=float):
         way = stop - start
-        total += sum(w / 2 * way @ field(gamma, start + (x + 1) / 2 * way) for x, w in zip(X, W))
+        total += sum(
+            w / 2 * way @ field(gamma, start + (x + 1) / 2 * way) for x, w in zip(X, W, strict=True)
+        )
     return total
 
 
