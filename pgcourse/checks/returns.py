@@ -334,7 +334,7 @@ def _recursion(keep: Callable[[Any, int], Any]) -> Callable[..., Any]:
 
 @BATCH.mistake(
     "an end in one lane cuts all",
-    "sec-ends",
+    "sec-carry",
     [_recursion(lambda e, t: not e[t].all()), _recursion(lambda e, t: not e[t, 0])],
 )
 def _any_lane(rewards: Any, gamma: float, ends: Any) -> Any:
@@ -344,7 +344,7 @@ def _any_lane(rewards: Any, gamma: float, ends: Any) -> Any:
 
 
 @BATCH.mistake(
-    "crosses episodes", "sec-ends", [lambda r, gamma, e: _on_lanes(_from_start)(r, gamma)]
+    "crosses episodes", "sec-carry", [lambda r, gamma, e: _on_lanes(_from_start)(r, gamma)]
 )
 def _crossing(rewards: Any, gamma: float, ends: Any) -> Any:
     """`ends` does not enter: rewards of the next episode are counted for actions of this one. On
@@ -352,21 +352,21 @@ def _crossing(rewards: Any, gamma: float, ends: Any) -> Any:
     return reward_to_go(rewards, gamma)
 
 
-@BATCH.mistake("ends misread as starts", "sec-ends")
+@BATCH.mistake("ends misread as starts", "sec-carry")
 def _starts(rewards: Any, gamma: float, ends: Any) -> Any:
     """You cut *before* the step that `ends` marks. The flag is on the last step of an episode:
     that step belongs to it, and the cut lies behind."""
     return _recursion(lambda e, t: ~e[t + 1])(rewards, gamma, ends)
 
 
-@BATCH.mistake("cut one step late", "sec-ends")
+@BATCH.mistake("cut one step late", "sec-carry")
 def _late(rewards: Any, gamma: float, ends: Any) -> Any:
     """You cut one step behind the end: the last step of an episode still gets the reward that the
     next one begins with. Step t asks its own flag, ends[t]."""
     return _recursion(lambda e, t: ~e[t - 1] if t else True)(rewards, gamma, ends)
 
 
-@BATCH.mistake("flags upside down", "sec-ends")
+@BATCH.mistake("flags upside down", "sec-carry")
 def _negated(rewards: Any, gamma: float, ends: Any) -> Any:
     """You carry over where an episode ends, and cut everywhere else. The factor is gamma where
     `ends` is false, and 0 where it is true."""
@@ -382,7 +382,7 @@ def _zeroed(rewards: Any, gamma: float, ends: Any) -> Any:
 
 @BATCH.mistake(
     "reward at the end lost",
-    "sec-ends",
+    "sec-carry",
     [_zeroed, lambda r, gamma, e: reward_to_go_batch(r, gamma, e) * ~e],
 )
 def _reset_late(rewards: Any, gamma: float, ends: Any) -> Any:
@@ -398,7 +398,7 @@ def _finished(ends: Any) -> Any:
 
 @BATCH.mistake(
     "unfinished episode dropped",
-    "sec-ends",
+    "sec-carry",
     [lambda r, gamma, e: np.where(e.any(axis=0), reward_to_go_batch(r, gamma, e), 0.0)],
 )
 def _dropped(rewards: Any, gamma: float, ends: Any) -> Any:
@@ -409,7 +409,7 @@ def _dropped(rewards: Any, gamma: float, ends: Any) -> Any:
 
 @BATCH.mistake(
     "last row not treated as an end",
-    "sec-ends",
+    "sec-carry",
     [
         lambda r, g, e: reward_to_go_batch(np.vstack([r, r[:1]]), g, np.vstack([e, e[:1]]))[:-1],
         lambda r, g, e: reward_to_go_batch(np.vstack([r, r[-1:]]), g, np.vstack([e, e[-1:]]))[:-1],
@@ -425,7 +425,7 @@ def _wraps(rewards: Any, gamma: float, ends: Any) -> Any:
     return G
 
 
-@BATCH.mistake("stops at the first end", "sec-ends")
+@BATCH.mistake("stops at the first end", "sec-carry")
 def _first_episode(rewards: Any, gamma: float, ends: Any) -> Any:
     """Behind the first end of a lane you have zeros. Another episode begins there."""
     before = np.cumsum(ends, axis=0) - ends
