@@ -80,21 +80,21 @@ def elapsed(trajectories: Trajectories) -> Ints:
 
 
 def by_return(gamma: float) -> Weigh:
-    """Weigh each step by the return of its whole trajectory, {eq}`reinforce`; one a lane."""
+    """Weigh by the return of the whole trajectory, {eq}`reinforce`; one a lane."""
     gamma = _as_discount(gamma)
-    return lambda played: np.asarray(returns(played, gamma) * played.valid)
+    return lambda tau: np.asarray(returns(tau, gamma) * tau.valid)
 
 
 def by_reward_to_go(gamma: float) -> Weigh:
-    """Weigh by G_t: exact for gamma = 1, else the update {eq}`dropped-update`, no gradient."""
+    """Weigh by G_t: exact for gamma = 1, else no gradient, {eq}`dropped-update`."""
     gamma = _as_discount(gamma)
-    return lambda played: backward_sums(played.rewards * played.valid, gamma, played.ends)
+    return lambda tau: backward_sums(tau.rewards * tau.valid, gamma, tau.ends)
 
 
 def by_exact_reward_to_go(gamma: float) -> Weigh:
-    """Weigh by gamma^t G_t, {eq}`exact-discount`: the gradient of the discounted return."""
+    """Weigh by gamma^t G_t, {eq}`exact-discount`: the gradient of J_gamma."""
     to_go = by_reward_to_go(gamma)
-    return lambda played: np.asarray(gamma ** elapsed(played) * to_go(played))
+    return lambda tau: np.asarray(gamma ** elapsed(tau) * to_go(tau))
 
 
 # --- the exact mean and variance of an estimator -------------------------------------------------
@@ -116,30 +116,33 @@ class Moments:
 
 
 def moments(mdp: MDP, theta: ArrayLike, weigh: Weigh, N: int = 1) -> Moments:
-    """Enumerate all batches of N trajectories and their estimates; exact mean, bias and variance.
+    """Compute mean, bias and variance of an estimate over all batches.
 
     Args:
         mdp: an episodic world.
         theta: `[S, A]` logits of a tabular softmax.
-        weigh: trajectories -> weights `[T, N]`. It is shown one batch at a time, so its weights may
-            couple the trajectories of a batch; it must not remember earlier ones.
+        weigh: trajectories -> weights `[T, N]`. It is shown one batch at a
+            time, so its weights may couple the trajectories of a batch; it
+            must not remember earlier ones.
         N: number of trajectories in a batch.
 
     Raises:
-        ValueError: theta does not fit the world, weigh does not return `[T, N]`, or there are more
-            than 100,000 batches.
+        ValueError: theta does not fit the world, weigh does not return
+            `[T, N]`, or there are more than 100,000 batches.
     """
     theta = as_numbers("theta", theta, (mdp.S, mdp.A), "[S, A]")
     states, actions = enumerate_trajectories(mdp)
-    every, batches = from_paths(mdp, states, actions), _all_batches(len(actions), N)
-    p = trajectory_prob(mdp, softmax(theta), states, actions)[batches].prod(axis=1)  # [B]
-    weights = np.array([weigh(_lanes(every, batch)) for batch in batches])  # [B, T, N]
+    p = trajectory_prob(mdp, softmax(theta), states, actions)
+    every, batches = from_paths(mdp, states, actions), _all_batches(len(p), N)
+    weights = np.array([weigh(_lanes(every, batch)) for batch in batches])
     if weights.shape[1:] != (mdp.T, N):
-        raise ValueError(f"weigh must return [T, N] = {(mdp.T, N)}, got {weights.shape[1:]}")
+        want = f"weigh must return [T, N] = {(mdp.T, N)}"
+        raise ValueError(f"{want}, got {weights.shape[1:]}")
     scores = step_scores(every, theta)[:, batches]  # [T, B, N, S, A]
     g = np.einsum("btn,tbnsa->bsa", weights, scores) / N
-    mean = np.tensordot(p, g, 1)
-    variance = float(p @ ((g - mean) ** 2).sum(axis=(1, 2)))
+    chance = p[batches].prod(axis=1)  # [B]
+    mean = np.tensordot(chance, g, 1)
+    variance = float(chance @ ((g - mean) ** 2).sum(axis=(1, 2)))
     return Moments(mean, mean - policy_gradient(mdp, theta), variance)
 
 
