@@ -179,6 +179,37 @@ SUMS: list[tuple[str, str, Sequence[Share], str]] = [
         "With you the last reward counts most: powers of gamma and rewards run in opposite "
         "directions. Were the rewards reversed, and the powers not?",
     ),
+    (
+        "past rewards included",
+        "sec-causality",
+        [lambda t, k, g, T: float(g) ** (1.0 * (k - t)) if g else k >= 0],
+        "Your sum runs over all steps, and gives rewards of the past a power of gamma below 0. "
+        "It begins with the reward of step t itself.",
+    ),
+    (
+        "exponent upside down",
+        "equation-reward-to-go",
+        [lambda t, k, g, T: np.where(k >= t, (g or 1.0) ** (1.0 * (t - k)), 0.0)],
+        "The exponent is k - t, how far ahead the reward lies. With t - k later rewards count "
+        "*more*, without limit.",
+    ),
+    (
+        "1 - gamma",
+        "equation-reward-to-go",
+        [
+            lambda t, k, g, T: _power(1 - g, k - t),
+            lambda t, k, g, T: (1 - g) * _power(g, k - t),
+        ],
+        "1 - gamma stands in your sum, as a factor or in the place of gamma. The first reward "
+        "counts 1, the next gamma, the next gamma squared.",
+    ),
+    (
+        "sign",
+        "equation-reward-to-go",
+        [lambda t, k, g, T: -_power(g, k - t)],
+        "Every sum has the wrong sign. Rewards are added as they are; the minus of the loss comes "
+        "later.",
+    ),
 ]
 
 
@@ -223,6 +254,7 @@ def _across(rewards: Any, gamma: float) -> Any:
     [
         lambda r, gamma: reward_to_go(r.reshape(len(r), -1).sum(axis=1), gamma),
         lambda r, gamma: reward_to_go(r.T.ravel(), gamma).reshape(r.T.shape).T,
+        lambda r, gamma: reward_to_go(r.reshape(len(r), -1).mean(axis=1), gamma),
     ],
 )
 def _pooled(rewards: Any, gamma: float) -> Any:
@@ -292,6 +324,29 @@ def _start_only(rewards: Any, gamma: float) -> Any:
     return reward_to_go(rewards, gamma)[0]
 
 
+@TO_GO.mistake(
+    "a row too many",
+    "equation-reward-to-go-recursion",
+    [lambda r, gamma: np.concatenate([r[:1] * 0, reward_to_go(r, gamma)])],
+)
+def _with_zero(rewards: Any, gamma: float) -> Any:
+    """You return T + 1 rows. G_T = 0 helps to begin the recursion; it is no step, so leave it out
+    at the end."""
+    return np.concatenate([reward_to_go(rewards, gamma), rewards[:1] * 0])
+
+
+@TO_GO.mistake("an axis too many", "equation-reward-to-go")
+def _as_column(rewards: Any, gamma: float) -> Any:
+    """Your result has a last axis of length 1. Its shape must be that of the rewards."""
+    return reward_to_go(rewards, gamma)[..., None]
+
+
+@TO_GO.mistake("rounded to whole numbers", "equation-reward-to-go")
+def _whole_numbers(rewards: Any, gamma: float) -> Any:
+    """Your sums are whole numbers: were they put into an array of integers? It must hold floats."""
+    return reward_to_go(rewards, gamma).astype(int)
+
+
 # --- reward_to_go_batch ------------------------------------------------------------------------
 
 
@@ -332,10 +387,17 @@ def _recursion(keep: Callable[[Any, int], Any]) -> Callable[..., Any]:
     return answer
 
 
+def _asked_once(rewards: Any, gamma: float, ends: Any) -> Any:
+    G = rewards.copy()
+    for t in reversed(range(len(G) - 1)):
+        G[t] += 0 if ends[t] else gamma * G[t + 1]
+    return G
+
+
 @BATCH.mistake(
     "an end in one lane cuts all",
     "sec-carry",
-    [_recursion(lambda e, t: not e[t].all()), _recursion(lambda e, t: not e[t, 0])],
+    [_asked_once, _recursion(lambda e, t: not e[t].all()), _recursion(lambda e, t: not e[t, 0])],
 )
 def _any_lane(rewards: Any, gamma: float, ends: Any) -> Any:
     """You ask one flag for the whole row. Lanes end at different times: the factor is a row of N
@@ -344,7 +406,12 @@ def _any_lane(rewards: Any, gamma: float, ends: Any) -> Any:
 
 
 @BATCH.mistake(
-    "crosses episodes", "sec-carry", [lambda r, gamma, e: _on_lanes(_from_start)(r, gamma)]
+    "crosses episodes",
+    "sec-carry",
+    [
+        lambda r, gamma, e: _on_lanes(_from_start)(r, gamma),
+        lambda r, gamma, e: r + ~e * (reward_to_go(r, gamma) - r),
+    ],
 )
 def _crossing(rewards: Any, gamma: float, ends: Any) -> Any:
     """`ends` does not enter: rewards of the next episode are counted for actions of this one. On
@@ -359,14 +426,18 @@ def _starts(rewards: Any, gamma: float, ends: Any) -> Any:
     return _recursion(lambda e, t: ~e[t + 1])(rewards, gamma, ends)
 
 
-@BATCH.mistake("cut one step late", "sec-carry")
+@BATCH.mistake(
+    "cut one step late",
+    "sec-carry",
+    [lambda r, g, e: reward_to_go_batch(r, g, np.roll(e, 1, axis=0))],
+)
 def _late(rewards: Any, gamma: float, ends: Any) -> Any:
     """You cut one step behind the end: the last step of an episode still gets the reward that the
     next one begins with. Step t asks its own flag, ends[t]."""
     return _recursion(lambda e, t: ~e[t - 1] if t else True)(rewards, gamma, ends)
 
 
-@BATCH.mistake("flags upside down", "sec-carry")
+@BATCH.mistake("flags upside down", "sec-carry", [_recursion(lambda e, t: -e[t].astype(int))])
 def _negated(rewards: Any, gamma: float, ends: Any) -> Any:
     """You carry over where an episode ends, and cut everywhere else. The factor is gamma where
     `ends` is false, and 0 where it is true."""
@@ -611,6 +682,13 @@ def _fading(rewards: Any, gamma: float, mode: str) -> Any:
     """In the mode "return" you multiply by gamma^t. Every step has the same weight there, the sum
     of gamma^k r_k over the trajectory."""
     return _returns(lambda t, k, g, T: _power(g, t + k))(rewards, gamma, mode)
+
+
+@WEIGHTS.mistake("gamma^t times the whole return", "sec-exact")
+def _fading_return(rewards: Any, gamma: float, mode: str) -> Any:
+    """In the mode "exact" you multiply the whole return by gamma^t. The factor belongs to the
+    reward-to-go: gamma^t G_t."""
+    return _modes(exact=lambda t, k, g, T: _power(g, t + k))(rewards, gamma, mode)
 
 
 @WEIGHTS.mistake(
