@@ -86,9 +86,9 @@ def by_return(gamma: float) -> Weigh:
 
 
 def by_reward_to_go(gamma: float) -> Weigh:
-    """Weigh by G_t: exact for gamma = 1, else no gradient, {eq}`dropped-update`."""
+    """Weigh by G_t; unless gamma is 1, no gradient, {eq}`dropped-update`."""
     gamma = _as_discount(gamma)
-    return lambda tau: backward_sums(tau.rewards * tau.valid, gamma, tau.ends)
+    return lambda tau: backward_sums(tau.valid * tau.rewards, gamma, tau.ends)
 
 
 def by_exact_reward_to_go(gamma: float) -> Weigh:
