@@ -88,7 +88,11 @@ def by_return(gamma: float) -> Weigh:
 def by_reward_to_go(gamma: float) -> Weigh:
     """Weigh by G_t; unless gamma is 1, no gradient, {eq}`dropped-update`."""
     gamma = _as_discount(gamma)
-    return lambda tau: backward_sums(tau.valid * tau.rewards, gamma, tau.ends)
+
+    def weigh(tau: Trajectories) -> Floats:
+        return backward_sums(tau.valid * tau.rewards, gamma, tau.ends)
+
+    return weigh
 
 
 def by_exact_reward_to_go(gamma: float) -> Weigh:
@@ -133,7 +137,8 @@ def moments(mdp: MDP, theta: ArrayLike, weigh: Weigh, N: int = 1) -> Moments:
     theta = as_numbers("theta", theta, (mdp.S, mdp.A), "[S, A]")
     states, actions = enumerate_trajectories(mdp)
     p = trajectory_prob(mdp, softmax(theta), states, actions)
-    every, batches = from_paths(mdp, states, actions), _all_batches(len(p), N)
+    every = from_paths(mdp, states, actions)
+    batches = _all_batches(len(p), N)
     weights = np.array([weigh(_lanes(every, batch)) for batch in batches])
     if weights.shape[1:] != (mdp.T, N):
         want = f"weigh must return [T, N] = {(mdp.T, N)}"
