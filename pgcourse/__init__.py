@@ -13,6 +13,7 @@ CHAPTERS = (
     "policy_gradient",
     "trajectories",
     "pseudo_loss",
+    "returns",
 )
 """Stems in the order of the book: `book/01_mdp.md` is chapter `CHAPTERS.index("mdp")`."""
 

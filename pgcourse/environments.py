@@ -52,10 +52,46 @@ def aliased_corridor(gamma: float = 1.0, horizon: int | None = 1000) -> MDP:
     return MDP(P, R, np.eye(4)[0], gamma, horizon)
 
 
+def refund(horizon: int = 2) -> MDP:
+    """What a coin pays at first it takes back: the return is always 0, whatever is done.
+
+    State 0 pays 1 and leads to 2, which takes 1; state 1 takes 1 and leads to 3, which pays 1.
+    Both lead to state 4, which pays nothing. No action changes anything.
+    """
+    R = np.array([1.0, -1.0, -1.0, 1.0, 0.0])[:, None].repeat(2, axis=1)
+    P = np.eye(5)[[2, 3, 4, 4, 4]][:, None].repeat(2, axis=1)
+    return MDP(P, R, np.array([0.5, 0.5, 0.0, 0.0, 0.0]), 1.0, horizon)
+
+
+def two_doors(gamma: float = 0.5, horizon: int | None = 2) -> MDP:
+    """Two doors in a row: action 1 passes the first, and behind it action 1 earns 1.
+
+    State 2 is the end. Each door has a dial of its own: the logit of action 1 there.
+    """
+    P, R = np.zeros((3, 2, 3)), np.zeros((3, 2))
+    P[:, :, 2] = 1
+    P[0, 1], R[1, 1] = np.eye(3)[1], 1.0
+    return MDP(P, R, np.eye(3)[0], gamma, horizon)
+
+
+def investment(gamma: float = 0.1, horizon: int | None = 3) -> MDP:
+    """Action 1 earns 1 at first; at the next step it costs 2, and pays back 3 one step later.
+
+    States 0 and 1 are the first two steps; 2 and 3 are the third, after actions 0 and 1; 4 is the
+    end.
+    """
+    P = np.eye(5)[[[1, 1], [2, 3], [4, 4], [4, 4], [4, 4]]]
+    R = np.array([[0.0, 1.0], [0.0, -2.0], [0.0, 0.0], [3.0, 3.0], [0.0, 0.0]])
+    return MDP(P, R, np.eye(5)[0], gamma, horizon)
+
+
 WORLDS: dict[str, Callable[..., MDP]] = {
     "two_state": two_state,
     "corridor": corridor,
     "aliased_corridor": aliased_corridor,
+    "refund": refund,
+    "two_doors": two_doors,
+    "investment": investment,
 }
 
 

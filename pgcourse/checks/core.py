@@ -56,10 +56,14 @@ PART = 50  # bytes that a number, a list or a text weighs beside its content
 
 @dataclass(frozen=True)
 class Difference:
-    """How an answer differs; `stage` is blank, type, shape, finite, value or raised."""
+    """How an answer differs; `stage` is blank, type, shape, finite, value or raised.
+
+    `mistake` is its name where `accepts` can tell.
+    """
 
     stage: str
     text: str
+    mistake: str | None = None
 
 
 Compare = Callable[[Any, Value], Difference | None]
@@ -545,7 +549,9 @@ def _says_so(mistake: Mistake, failure: Judged) -> bool:
 
 def _imitates(mistake: Mistake, failure: Judged) -> bool:
     """Say whether one of the mistake's own functions gives this answer too."""
-    case, answer = failure.case, failure.answer
+    case, answer, difference = failure.case, failure.answer, failure.difference
+    if difference is not None and difference.mistake is not None:
+        return difference.mistake == mistake.name
     return any(_agree(case, case.imitation(wrong), answer) for wrong in mistake.wrong)
 
 
