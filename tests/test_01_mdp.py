@@ -180,7 +180,7 @@ def test_bad_policies_are_refused(pi: Any, message: str) -> None:
 def test_unknown_worlds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"name must be one of two_state, .*got 'atlantis'"):
         world("atlantis")
-    assert {world(name).S for name in environments.WORLDS} == {2, 4, 5}
+    assert all(isinstance(world(name), MDP) for name in environments.WORLDS)
 
 
 def test_the_discounted_setting_has_no_list_of_trajectories() -> None:
