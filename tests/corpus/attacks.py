@@ -176,7 +176,8 @@ def solution_notebook(logits):
 
 @attack("alone")
 def checkout_listed(logits):
-    return ", ".join(os.listdir(PLACES["root"]))
+    names = os.listdir(PLACES["root"])  # the way to an environment in it may be there
+    return next(name for name in names if name in {"pgcourse", "solutions", "tests"})
 
 
 @attack("alone")
