@@ -164,15 +164,23 @@ def probe(plan: Plan) -> list[Layer]:
     for name, trial in trials.items():
         reason = "left out" if name in plan.omit else tried(trial) if LINUX else "not on Linux"
         found.append(Layer(name, not reason, reason))
-    user, apart = found[1], found[-1]
-    if user.in_force and not apart.in_force and (closed := tried(partial(_see_roots, plan))):
-        told = f"{apart.why_not}; what is not preloaded may be missing ({closed})"
-        found[-1] = apart._replace(why_not=told)
-    return found
+    return _reconciled(plan, {layer.name: layer for layer in found})
+
+
+def _reconciled(plan: Plan, layers: dict[str, Layer]) -> list[Layer]:
+    """Do without another user where that one could not read Python, which lies in root's home, say.
+
+    Namespaces would rebuild the folders above; Landlock must keep a worker from all others.
+    """
+    kept_apart = layers["namespaces"].in_force or not layers["landlock"].in_force
+    if layers["user"].in_force and not kept_apart and (closed := tried(partial(_see_roots, plan))):
+        reason = f"another user could not read Python ({closed}); root's name stays, its rights go"
+        layers["user"] = Layer("user", False, reason)
+    return list(layers.values())
 
 
 def _see_roots(plan: Plan) -> None:
-    """Find as an ordinary user what may be read: all of it where namespaces rebuild its folders."""
+    """Find as an ordinary user what may be read."""
     drop_user(plan.user)
     for root in plan.roots:
         os.stat(root)

@@ -142,9 +142,9 @@ class Nursery:
             isolation.set_limits(plan.limits, self.processes.tasks, self.processes.held)
         if "user" in layers:
             isolation.drop_user(plan.user)
-        if self.apart:
+        if self.apart or ("landlock" in layers and "user" not in layers):
             namespaces.drop_capabilities()
-        elif isolation.LINUX:
+        if isolation.LINUX and not self.apart:
             namespaces.end_with_parent()
         if "landlock" in layers:
             landlock.restrict(self.rules[chapter])
@@ -208,6 +208,8 @@ def main() -> None:
         os.chown(plan.scratch, plan.user, -1)
     layers = isolation.probe(plan)
     empty(plan.scratch)
+    if not any(layer.in_force for layer in layers if layer.name == "user"):
+        os.chown(plan.scratch, os.geteuid(), -1)
     control.send(msgspec.msgpack.encode(layers))
     if "preload" not in plan.omit:
         preload()
