@@ -41,7 +41,7 @@ from pgcourse.grading import folders, isolation, namespaces, paths, stub
 from pgcourse.grading.isolation import Layer, Limits, Plan
 from pgcourse.grading.line import CHUNK, Line
 from pgcourse.grading.warm import COMMAND
-from pgcourse.grading.worker import Answers, Batch, Ran, Session
+from pgcourse.grading.worker import Answers, Batch, Ran, Session, plain
 
 __all__ = ["CellNote", "IsolationError", "Layer", "Limits", "Warm", "Worker"]
 
@@ -289,7 +289,7 @@ class Worker:
         self, warm: Warm, cells: Sequence[str], chapter: str, until: float | None = None
     ) -> None:
         self.warm, self.chapter, self.limits = warm, chapter, warm.limits
-        self.cells = [(i, _plain(source)) for i, source in enumerate(cells)]
+        self.cells = [(i, plain(source)) for i, source in enumerate(cells)]
         self.noted: dict[int, CellNote] = {}
         self.until = until or time.monotonic() + self.limits.submission_seconds
         self.line: Line | None = None
@@ -442,10 +442,6 @@ class Worker:
 
 def _too_slow(answers: Sequence[Answer]) -> bool:
     return bool(answers) and isinstance(answers[-1], Raised) and answers[-1].type == "TimeoutError"
-
-
-def _plain(text: str) -> str:
-    return text.encode(errors="replace").decode()
 
 
 def _sound(request: Request, answer: Answer) -> Answer:

@@ -128,11 +128,7 @@ def _binds(node: ast.stmt) -> set[str]:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {(a.asname or a.name).split(".")[0] for a in node.names}
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
-    return (
-        {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-        if targets
-        else set()
-    )
+    return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
 
 
 def _defined(tree: ast.Module) -> set[str]:

@@ -74,7 +74,7 @@ def serve(fd: int) -> None:
         with contextlib.suppress(TimeoutError), time_limit(session.cell_seconds):
             problem = notebook.run(source, number)
         steady(own)
-        line.send(msgspec.msgpack.encode(Ran(number, _plain(problem))))
+        line.send(msgspec.msgpack.encode(Ran(number, plain(problem))))
     holder, state = Holder(notebook.namespace, session.call_seconds), State()
     while True:
         batch = msgspec.msgpack.decode(line.receive(LARGEST), type=Batch)
@@ -117,7 +117,8 @@ def _encoded(answer: Answer, most: int) -> bytes:
     return msgspec.msgpack.encode(Raised("ValueError", f"the result has more than {most} bytes"))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return text that can be sent: half of a surrogate pair becomes a question mark."""
     return text.encode(errors="replace").decode()
 
 
